@@ -1,0 +1,177 @@
+"""Every error of this library, each with what its handler needs as attributes.
+
+None of them shows a password, a token, or the data of an event.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+
+class TrioExtremeError(Exception):
+    """Base of all errors of this library."""
+
+
+class InvalidArgument(TrioExtremeError, ValueError):
+    """An argument that cannot be meant; nothing was sent. The text names the argument, the value and the limit."""
+
+
+class ConnectFailed(TrioExtremeError):
+    """No connection could be opened; `attempts` holds what went wrong each time, oldest first."""
+
+    def __init__(self, message: str, attempts: Sequence[BaseException] = ()) -> None:
+        super().__init__(message)
+        self.attempts = tuple(attempts)
+
+
+class ConnectionLost(TrioExtremeError):
+    """The connection broke before the answer came. What was asked changes nothing on the server, so ask again."""
+
+
+class ConnectionClosed(TrioExtremeError):
+    """The `async with` block of the connection was left."""
+
+
+class OperationTimedOut(TrioExtremeError, TimeoutError):
+    """No answer within `operation_timeout`. Nothing was changed: it was a read, or it was never sent."""
+
+
+class OutcomeUnknown(TrioExtremeError):
+    """A request that changes something was sent, and no answer came: it may have happened or not.
+
+    `event_ids` are those of the events it would have written. Repeating it with the same event ids (the same
+    `NewEvent` objects) and a number or NO_STREAM as expected version writes them once; with ANY, look first.
+    """
+
+    def __init__(self, message: str, event_ids: Sequence[UUID] = ()) -> None:
+        super().__init__(message)
+        self.event_ids = tuple(event_ids)
+
+
+class ProtocolError(TrioExtremeError):
+    """The peer sent bytes that are not this protocol. The connection ends with it."""
+
+
+class FrameTooLarge(TrioExtremeError):
+    """One frame would be, or was, larger than `max_frame_size` bytes; the connection goes on."""
+
+    def __init__(self, message: str, size: int, limit: int) -> None:
+        super().__init__(message)
+        self.size = size
+        self.limit = limit
+
+
+class ReadOnly(TrioExtremeError):
+    """The connection was opened with `read_only=True`; nothing was sent."""
+
+
+class SubscriptionDropped(TrioExtremeError):
+    """A subscription ended, and nobody here asked for it; `reason` is a `DropReason`."""
+
+    def __init__(self, message: str, reason: object) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class CheckpointError(TrioExtremeError):
+    """A saved place cannot be used."""
+
+
+class CheckpointBeyondEnd(CheckpointError):
+    """The saved place is after the end of what the server has: its store was reset or restored."""
+
+
+class ServerError(TrioExtremeError):
+    """The server answered, and its answer is no."""
+
+
+class WrongExpectedVersion(ServerError):
+    """The stream is not where the append expected it; nothing was written.
+
+    `actual` is the number of its last event, -1 where it has none, and None where the server does not say (3.9).
+    """
+
+    def __init__(self, stream: str, expected: int, actual: int | None) -> None:
+        now = "the server does not say which" if actual is None else f"it is at {actual}"
+        super().__init__(f"stream {stream!r} is not at expected version {expected}: {now}")
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+
+
+class StreamNotFound(ServerError):
+    """The stream has never been written, or was soft-deleted."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(f"stream {stream!r} does not exist, or was deleted (softly: appending recreates it)")
+        self.stream = stream
+
+
+class StreamDeleted(ServerError):
+    """The stream was hard-deleted; no stream of this name can be written again."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(f"stream {stream!r} was deleted for ever (a tombstone): its name cannot be used again")
+        self.stream = stream
+
+
+class EventNotFound(ServerError):
+    """The stream exists, and has no event of this number (any more)."""
+
+    def __init__(self, stream: str, number: int) -> None:
+        super().__init__(f"stream {stream!r} has no event {number}: not written yet, or truncated")
+        self.stream = stream
+        self.number = number
+
+
+class AccessDenied(ServerError):
+    """The user may not do this."""
+
+
+class NotAuthenticated(ServerError):
+    """The server does not accept this user name and password, or token."""
+
+
+class BadRequest(ServerError):
+    """The server could not read the request, or its arguments are out of range; the connection goes on."""
+
+
+class NotReady(ServerError):
+    """The node is starting, stopping or electing, and was so until the deadline."""
+
+
+class NotMaster(ServerError):
+    """Only the master (leader) does this. `endpoint` is its (host, port) where the node knows it, else None."""
+
+    def __init__(self, message: str, endpoint: tuple[str, int] | None) -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+
+
+class Unsupported(ServerError):
+    """This server lacks `feature`, which servers have since version `since`."""
+
+    def __init__(self, feature: str, since: str) -> None:
+        super().__init__(f"this server does not know {feature}: servers have it since {since}")
+        self.feature = feature
+        self.since = since
+
+
+class InvalidTransaction(ServerError):
+    """The transaction is not known to the server, or was committed already."""
+
+
+class GroupNotFound(ServerError):
+    """No persistent subscription group of this name on this stream."""
+
+
+class GroupExists(ServerError):
+    """A persistent subscription group of this name exists on this stream already."""
+
+
+class TooManyConsumers(ServerError):
+    """The persistent subscription group has all the consumers its settings allow."""

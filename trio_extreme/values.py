@@ -1,0 +1,115 @@
+"""Places in a stream or in the log, expected versions, and what operations return."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+from typing import Final, Literal, TypeAlias
+
+from trio_extreme.errors import InvalidArgument
+
+MAX_NUMBER = 2**63 - 1
+"""The largest event number. No event has it but the tombstone of a hard-deleted stream."""
+
+MAX_READ = 4096
+"""Events a server gives in one page at most."""
+
+ALL = "$all"
+"""The log of all streams, where a listener's `stream` may name it. No stream has this name on the wire."""
+
+
+class ExpectedVersion(IntEnum):
+    """Where an append expects its stream to be, when it is not a number."""
+
+    #: Append whatever is there; refused only where the stream was hard-deleted.
+    ANY = -2
+    #: The stream has never been written, or was soft-deleted.
+    NO_STREAM = -1
+    #: The stream has events, or metadata (servers since 3.7).
+    STREAM_EXISTS = -4
+
+
+ANY: Final = ExpectedVersion.ANY
+NO_STREAM: Final = ExpectedVersion.NO_STREAM
+STREAM_EXISTS: Final = ExpectedVersion.STREAM_EXISTS
+
+
+class Place(Enum):
+    """The two places that need no number."""
+
+    START = "start"
+    END = "end"
+
+
+START: Final = Place.START
+END: Final = Place.END
+
+_POSITION_TEXT = re.compile(r"C:(-?\d+)/P:(-?\d+)(\+?)")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the log of all streams: the `(commit, prepare)` pair of the server, opaque but ordered.
+
+    `str(position)` round-trips through `Position.parse`. An `inclusive` position (its text ends in `+`) is no event's
+    own: it is where the *next* event may be, so it sorts before an event at the same place, and `after=` starts at it.
+    """
+
+    commit: int
+    prepare: int
+    inclusive: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Position:
+        """The position that `str` gave this text. Raises `InvalidArgument` for any other."""
+        match = _POSITION_TEXT.fullmatch(text)
+        if match is None:
+            msg = f"position: {text!r} is none; one looks like 'C:1250/P:1250'"
+            raise InvalidArgument(msg)
+        return cls(int(match[1]), int(match[2]), bool(match[3]))
+
+    def __str__(self) -> str:
+        return f"C:{self.commit}/P:{self.prepare}{'+' if self.inclusive else ''}"
+
+    def _key(self) -> tuple[int, int, bool]:
+        return self.commit, self.prepare, not self.inclusive
+
+    def __lt__(self, other: Position) -> bool:
+        return self._key() < other._key()
+
+    def __le__(self, other: Position) -> bool:
+        return self._key() <= other._key()
+
+    def __gt__(self, other: Position) -> bool:
+        return self._key() > other._key()
+
+    def __ge__(self, other: Position) -> bool:
+        return self._key() >= other._key()
+
+
+StreamPlace: TypeAlias = int | Literal[Place.START, Place.END]
+"""Where to begin in a stream: an event number, START or END."""
+
+LogPlace: TypeAlias = Position | Literal[Place.START, Place.END]
+"""Where to begin in the log: a Position, START or END."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What an append did: the numbers of the first and last event in the stream, and where the last is in the log.
+
+    An append of no events has `first == last + 1`. `position` is None where the server found the events written
+    already (servers up to 5.0 do not say where).
+    """
+
+    first: int
+    last: int
+    position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteResult:
+    """What a delete did: where in the log its record is (the tombstone, or the stream's metadata)."""
+
+    position: Position | None

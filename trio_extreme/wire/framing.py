@@ -1,0 +1,224 @@
+"""Frames: what a TCP connection carries (docs/protocol.md, 1.1 and 1.2).
+
+Rule 1: everything that knows the layout of a frame is in this file.
+Rule 2: bytes from a peer never make this allocate more than one frame of the limit, nor raise anything but
+`ProtocolError`.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
+
+from trio_extreme.errors import InvalidArgument, ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_FRAME_SIZE = 64 * 1024 * 1024
+"""The largest length, in bytes after the length prefix, that servers accept."""
+
+LENGTH_SIZE = 4
+HEADER_SIZE = 18
+"""Command, flags, correlation id: the shortest frame."""
+
+AUTHENTICATED = 0x01
+"""The flag that says credentials stand between header and payload."""
+
+NO_CORRELATION = bytes(16)
+"""The id of what concerns the whole connection."""
+
+Frame: TypeAlias = tuple[int, int, bytes, bytes]
+"""Command, flags, correlation id, and all that follows. A plain tuple: there is one for each live event."""
+
+_HEADER = struct.Struct("<iBB16s")
+_LENGTH = struct.Struct("<i")
+_HEAD_SIZE = LENGTH_SIZE + HEADER_SIZE
+# Chunks below this are gathered in one bytearray, so that a peer that sends single bytes costs no list of millions.
+_SMALL_CHUNK = 4096
+
+
+def encode_head(command: int, correlation: bytes, payload_size: int, credentials: bytes = b"") -> bytes:
+    """All of a frame that comes before its payload; `credentials` as `encode_credentials` made them."""
+    flags = AUTHENTICATED if credentials else 0
+    return _HEADER.pack(HEADER_SIZE + len(credentials) + payload_size, command, flags, correlation) + credentials
+
+
+def encode_frame(command: int, correlation: bytes, payload: bytes = b"", credentials: bytes = b"") -> bytes:
+    """One whole frame."""
+    return encode_head(command, correlation, len(payload), credentials) + payload
+
+
+class FrameBuffer:
+    """Cuts a byte stream into frames, however it was split on its way.
+
+    Strategy: a chunk that begins with a frame is cut in place, without a copy of the chunk. What is left at its end
+    is kept in parts, and the parts are joined once, when the frame that they begin is known to be complete: a page of
+    10 MB that arrives in 16 KiB pieces is copied once, not once a piece.
+
+    A frame above the limit is not stored. `on_oversize(correlation, length)` is asked: where it returns, the frame is
+    skipped as it comes; otherwise it raises. Without it, such a frame is a `ProtocolError`.
+    """
+
+    __slots__ = ("_have", "_limit", "_need", "_on_oversize", "_parts", "_skip")
+
+    def __init__(
+        self, limit: int = MAX_FRAME_SIZE, on_oversize: Callable[[bytes, int], None] | None = None
+    ) -> None:
+        self._limit = limit
+        self._on_oversize = on_oversize or self._refuse
+        self._parts: list[bytes | bytearray] = []
+        self._have = 0
+        self._need = 0
+        self._skip = 0
+
+    def __repr__(self) -> str:
+        return f"<FrameBuffer: {self._have} bytes kept, {self._skip} to skip>"
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes of an unfinished frame are kept."""
+        return self._have
+
+    def feed(self, chunk: bytes | bytearray) -> list[Frame]:
+        """The frames that this chunk completes, in order.
+
+        Raises `ProtocolError` for a length no frame can have; the buffer is of no use after that.
+        """
+        if self._skip:
+            chunk = self._skip_from(chunk)
+        if self._parts:
+            self._keep(chunk)
+            if self._have < self._need:
+                return []
+            chunk = b"".join(self._parts)
+            self._parts.clear()
+            self._have = 0
+        return self._cut(bytes(chunk))
+
+    def _cut(self, data: bytes) -> list[Frame]:
+        frames: list[Frame] = []
+        append = frames.append
+        unpack = _HEADER.unpack_from
+        limit = self._limit
+        start = 0
+        last_head = len(data) - _HEAD_SIZE
+        while start <= last_head:
+            length, command, flags, correlation = unpack(data, start)
+            end = start + LENGTH_SIZE + length
+            if not HEADER_SIZE <= length <= limit:
+                self._check(length)
+                self._on_oversize(correlation, length)
+                start = self._skip_to(end, len(data))
+                continue
+            if end > len(data):
+                break
+            append((command, flags, correlation, data[start + _HEAD_SIZE : end]))
+            start = end
+        if start < len(data):
+            self._keep_tail(data, start)
+        return frames
+
+    def _keep_tail(self, data: bytes, start: int) -> None:
+        """Keep an unfinished frame, once it is known that it can be one."""
+        self._need = _HEAD_SIZE
+        if len(data) - start >= LENGTH_SIZE:
+            (length,) = _LENGTH.unpack_from(data, start)
+            self._check(length)
+            if length <= self._limit:
+                self._need = LENGTH_SIZE + length
+        self._keep(data[start:])
+
+    def _keep(self, chunk: bytes | bytearray) -> None:
+        self._have += len(chunk)
+        if len(chunk) >= _SMALL_CHUNK:
+            self._parts.append(chunk)
+        elif self._parts and isinstance(self._parts[-1], bytearray):
+            self._parts[-1] += chunk
+        else:
+            self._parts.append(bytearray(chunk))
+
+    def _skip_to(self, end: int, size: int) -> int:
+        self._skip = max(0, end - size)
+        return min(end, size)
+
+    def _skip_from(self, chunk: bytes | bytearray) -> bytes | bytearray:
+        dropped = min(self._skip, len(chunk))
+        self._skip -= dropped
+        return chunk[dropped:]
+
+    def _check(self, length: int) -> None:
+        if length < HEADER_SIZE:
+            msg = f"the peer sent a frame of length {length}; the shortest is {HEADER_SIZE} bytes: it speaks another protocol"
+            raise ProtocolError(msg)
+
+    def _refuse(self, correlation: bytes, length: int) -> NoReturn:
+        msg = f"the peer sent a frame of {length:,} bytes; the limit is {self._limit:,} (max_frame_size)"
+        raise ProtocolError(msg)
+
+
+class Credentials(NamedTuple):
+    """What a frame's header says of who sends it: a login with its password, or a bearer token."""
+
+    login: str = ""
+    password: str = ""
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return "Credentials(token=…)" if self.token else f"Credentials(login={self.login!r}, password=…)"
+
+
+MAX_NAME_SIZE = 255
+"""Bytes of a login or a password: its length is one byte."""
+MAX_TOKEN_SIZE = 32765
+
+
+def encode_credentials(credentials: Credentials) -> bytes:
+    """The bytes that stand between header and payload.
+
+    Raises `InvalidArgument` where login or password is longer than its length byte can say, a token is too long or
+    not ASCII (servers skip it by characters). Servers from 20.6 refuse names above 127 bytes.
+    """
+    if credentials.token:
+        return _encode_token(credentials.token)
+    return _encode_name("username", credentials.login) + _encode_name("password", credentials.password)
+
+
+def _encode_token(token: str) -> bytes:
+    if not token.isascii() or len(token) > MAX_TOKEN_SIZE:
+        msg = f"token: must be ASCII and at most {MAX_TOKEN_SIZE} characters (this one has {len(token)})"
+        raise InvalidArgument(msg)
+    return struct.pack("<h", -len(token)) + token.encode("ascii")
+
+
+def _encode_name(argument: str, value: str) -> bytes:
+    data = value.encode()
+    if len(data) > MAX_NAME_SIZE:
+        msg = f"{argument}: {len(data)} bytes of UTF-8, the protocol's limit is {MAX_NAME_SIZE}"
+        raise InvalidArgument(msg)
+    return bytes([len(data)]) + data
+
+
+def decode_credentials(body: bytes, *, tokens: bool = False) -> tuple[Credentials, bytes]:
+    """Credentials and payload of a frame that has the flag `AUTHENTICATED`: what a server does.
+
+    `tokens`: read a negative 16-bit length as a token's, as servers from 20.6 do. Raises `ProtocolError` where the
+    body is shorter than it says, or is no UTF-8.
+    """
+    try:
+        if tokens and len(body) > 1 and (size := struct.unpack_from("<h", body)[0]) < 0:
+            return Credentials(token=_text(body, 2, -size)), body[2 - size :]
+        login_end = 1 + body[0]
+        password_end = login_end + 1 + body[login_end]
+        login = _text(body, 1, body[0])
+        password = _text(body, login_end + 1, body[login_end])
+    except (IndexError, UnicodeDecodeError) as error:
+        msg = "credentials in the frame's header are cut short or no UTF-8"
+        raise ProtocolError(msg) from error
+    return Credentials(login, password), body[password_end:]
+
+
+def _text(body: bytes, start: int, size: int) -> str:
+    if start + size > len(body):
+        raise IndexError
+    return body[start : start + size].decode()
