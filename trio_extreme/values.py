@@ -88,6 +88,40 @@ class Position:
         return self._key() >= other._key()
 
 
+MAX_NAME_SIZE = 255
+"""Bytes of a login or a password: its length is one byte on the wire. Servers from 20.6 refuse more than 127."""
+
+MAX_TOKEN_SIZE = 32765
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Credentials:
+    """Who asks: a login with its password, or a bearer token (servers since 20.6). Its repr shows no secret.
+
+    Raises `InvalidArgument` where login or password is longer than the protocol can say (a longer one would wrap
+    its length byte and be refused as a wrong password), and where a token is too long or not ASCII.
+    """
+
+    login: str = ""
+    password: str = ""
+    token: str = ""
+
+    def __post_init__(self) -> None:
+        for argument, value in (("username", self.login), ("password", self.password)):
+            if (size := len(value.encode())) > MAX_NAME_SIZE:
+                msg = f"{argument}: {size} bytes of UTF-8; the protocol's limit is {MAX_NAME_SIZE}"
+                raise InvalidArgument(msg)
+        if not self.token.isascii() or len(self.token) > MAX_TOKEN_SIZE:
+            msg = f"token: must be ASCII and at most {MAX_TOKEN_SIZE} characters; this one has {len(self.token)}"
+            raise InvalidArgument(msg)
+        if bool(self.token) == bool(self.login):
+            msg = "credentials: give a login with its password, or a token"
+            raise InvalidArgument(msg)
+
+    def __repr__(self) -> str:
+        return "Credentials(token=…)" if self.token else f"Credentials({self.login!r}, …)"
+
+
 StreamPlace: TypeAlias = int | Literal[Place.START, Place.END]
 """Where to begin in a stream: an event number, START or END."""
 

@@ -8,9 +8,10 @@ Rule 2: bytes from a peer never make this allocate more than one frame of the li
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from trio_extreme.errors import InvalidArgument, ProtocolError
+from trio_extreme.errors import ProtocolError
+from trio_extreme.values import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,45 +158,15 @@ class FrameBuffer:
         raise ProtocolError(msg)
 
 
-class Credentials(NamedTuple):
-    """What a frame's header says of who sends it: a login with its password, or a bearer token."""
-
-    login: str = ""
-    password: str = ""
-    token: str = ""
-
-    def __repr__(self) -> str:
-        return "Credentials(token=…)" if self.token else f"Credentials(login={self.login!r}, password=…)"
-
-
-MAX_NAME_SIZE = 255
-"""Bytes of a login or a password: its length is one byte."""
-MAX_TOKEN_SIZE = 32765
-
-
 def encode_credentials(credentials: Credentials) -> bytes:
-    """The bytes that stand between header and payload.
-
-    Raises `InvalidArgument` where login or password is longer than its length byte can say, a token is too long or
-    not ASCII (servers skip it by characters). Servers from 20.6 refuse names above 127 bytes.
-    """
+    """The bytes that stand between header and payload (docs/protocol.md, 1.2)."""
     if credentials.token:
-        return _encode_token(credentials.token)
-    return _encode_name("username", credentials.login) + _encode_name("password", credentials.password)
+        return struct.pack("<h", -len(credentials.token)) + credentials.token.encode("ascii")
+    return _encode_name(credentials.login) + _encode_name(credentials.password)
 
 
-def _encode_token(token: str) -> bytes:
-    if not token.isascii() or len(token) > MAX_TOKEN_SIZE:
-        msg = f"token: must be ASCII and at most {MAX_TOKEN_SIZE} characters (this one has {len(token)})"
-        raise InvalidArgument(msg)
-    return struct.pack("<h", -len(token)) + token.encode("ascii")
-
-
-def _encode_name(argument: str, value: str) -> bytes:
+def _encode_name(value: str) -> bytes:
     data = value.encode()
-    if len(data) > MAX_NAME_SIZE:
-        msg = f"{argument}: {len(data)} bytes of UTF-8, the protocol's limit is {MAX_NAME_SIZE}"
-        raise InvalidArgument(msg)
     return bytes([len(data)]) + data
 
 

@@ -1,0 +1,281 @@
+"""Events: what is appended, and what is read.
+
+Events that were read are thin views on the message they came in: a field is taken out of it when it is asked for.
+Building a value for each field of each event beforehand would cost more than all else on the way of an event.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import UUID
+
+from trio_extreme.errors import InvalidArgument
+from trio_extreme.values import Position
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAX_EVENT_SIZE = 16 * 1024 * 1024 - 10_000
+"""Bytes of data and metadata, plus two for each character of the type: servers refuse more (docs/protocol.md, 3.1)."""
+
+JSON_CONTENT = 1
+"""The content type that says JSON; anything else is binary."""
+
+LINK_TYPE = "$>"
+"""The type of an event whose data, `number@stream`, names another."""
+
+TOMBSTONE_TYPE = "$streamDeleted"
+"""The type of the last event of a hard-deleted stream."""
+
+# .NET counts 100-nanosecond ticks from the year 1; bit 62 says UTC.
+_TICKS_MASK = 0x3FFF_FFFF_FFFF_FFFF
+_YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
+_YEAR_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _new_id() -> bytes:
+    """A random (version 4) UUID in .NET order, a tenth of the price of `uuid4().bytes_le`."""
+    data = bytearray(os.urandom(16))
+    data[7] = data[7] & 0x0F | 0x40
+    data[8] = data[8] & 0x3F | 0x80
+    return bytes(data)
+
+
+class NewEvent:
+    """An event to append.
+
+    Its id is made once, here: appending the same object again is idempotent with a number or NO_STREAM as expected
+    version, and with ANY only while the server remembers the id. `data` and `metadata` are opaque bytes;
+    `is_json=True` says that they are JSON, which is what projections need. Raises `InvalidArgument` for an empty
+    type, for data that is not bytes, for an id that is no `uuid.UUID`, and above `MAX_EVENT_SIZE`.
+    """
+
+    __slots__ = ("data", "id_bytes", "is_json", "metadata", "type")
+
+    def __init__(
+        self, type: str, data: bytes = b"", metadata: bytes = b"", *, id: UUID | None = None, is_json: bool = False
+    ) -> None:
+        self.type: Final = type
+        self.data: Final = data
+        self.metadata: Final = metadata
+        self.is_json: Final = is_json
+        self.id_bytes: Final = _id_bytes(id)
+        if not isinstance(type, str) or not type:
+            msg = f"type: {type!r} is no name of an event type; give a non-empty string"
+            raise InvalidArgument(msg)
+        if not isinstance(data, bytes) or not isinstance(metadata, bytes):
+            self._refuse_non_bytes()
+        if len(data) + len(metadata) + 2 * len(type) > MAX_EVENT_SIZE:
+            size = len(data) + len(metadata) + 2 * len(type)
+            msg = f"event of type {type!r}: {size:,} bytes of data, metadata and type; the servers' limit is {MAX_EVENT_SIZE:,}"
+            raise InvalidArgument(msg)
+
+    def _refuse_non_bytes(self) -> None:
+        argument, value = ("metadata", self.metadata) if isinstance(self.data, bytes) else ("data", self.data)
+        msg = f"{argument}: bytes are wanted, not {value.__class__.__name__}; NewEvent.json() takes what JSON can say"
+        raise InvalidArgument(msg)
+
+    @classmethod
+    def json(
+        cls,
+        type: str,
+        data: object,
+        metadata: object = None,
+        *,
+        id: UUID | None = None,
+        default: Callable[[Any], Any] | None = None,
+    ) -> NewEvent:
+        """An event whose data, and metadata where given, is JSON; `default` as in `json.dumps`.
+
+        Raises `InvalidArgument` for what JSON cannot say, NaN and infinities included.
+        """
+        extra = b"" if metadata is None else _to_json("metadata", metadata, default)
+        return cls(type, _to_json("data", data, default), extra, id=id, is_json=True)
+
+    @classmethod
+    def link(cls, event: RecordedEvent, *, id: UUID | None = None) -> NewEvent:
+        """An event that stands for another: readers that resolve links get that one."""
+        return cls(LINK_TYPE, f"{event.number}@{event.stream}".encode(), id=id)
+
+    @property
+    def id(self) -> UUID:
+        """The event's id."""
+        return UUID(bytes_le=self.id_bytes)
+
+    def __repr__(self) -> str:
+        return f"<NewEvent {self.type} {self.id}, {len(self.data)} bytes>"
+
+
+def _id_bytes(id: UUID | None) -> bytes:
+    if id is None:
+        return _new_id()
+    if not isinstance(id, UUID) or not id.int:
+        msg = f"id: {id!r} is no event id; give a uuid.UUID that is not all zero"
+        raise InvalidArgument(msg)
+    return id.bytes_le
+
+
+def _to_json(argument: str, value: object, default: Callable[[Any], Any] | None) -> bytes:
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=default)
+        return text.encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"{argument}: not JSON: {error}"
+        raise InvalidArgument(msg) from error
+
+
+class Record(Protocol):
+    """The message of one stored event."""
+
+    event_stream_id: str
+    event_number: int
+    event_id: bytes
+    event_type: str
+    data_content_type: int
+    data: bytes
+    metadata: bytes
+    created: int
+    created_epoch: int
+
+
+class Resolved(Protocol):
+    """The message that holds an event, the link to it, or both."""
+
+    @property
+    def event(self) -> Record: ...
+    @property
+    def link(self) -> Record: ...
+    def HasField(self, name: Any, /) -> bool: ...  # noqa: N802 - protobuf's name
+
+
+class Positioned(Resolved, Protocol):
+    """One that also says where in the log it is."""
+
+    commit_position: int
+    prepare_position: int
+
+
+def _field(name: str, doc: str) -> Any:
+    # attrgetter runs without a Python frame: half the price of a function here, and these are what loops touch.
+    return property(attrgetter(f"_record.{name}"), doc=doc)
+
+
+class RecordedEvent:
+    """An event as it is stored. Two are equal where stream, number and id are."""
+
+    __slots__ = ("_record",)
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+
+    stream: Final[str] = _field("event_stream_id", "The stream it was appended to.")
+    number: Final[int] = _field("event_number", "Its number in that stream, from 0; a tombstone has 2**63 - 1.")
+    type: Final[str] = _field("event_type", "Its type, as the writer named it.")
+    data: Final[bytes] = _field("data", "Its data, as the writer gave it.")
+    metadata: Final[bytes] = _field("metadata", "Its metadata, as the writer gave it; empty where there is none.")
+
+    @property
+    def id(self) -> UUID:
+        """Its id, as the writer gave it."""
+        return UUID(bytes_le=self._record.event_id)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the writer said that data and metadata are JSON."""
+        return self._record.data_content_type == JSON_CONTENT
+
+    @property
+    def is_system(self) -> bool:
+        """Whether the server, or something in its name, wrote it: the type begins with `$`."""
+        return self._record.event_type.startswith("$")
+
+    @property
+    def created(self) -> datetime:
+        """When the server wrote it, in UTC; 1970 where it does not say."""
+        record = self._record
+        if record.created:
+            return _YEAR_1 + timedelta(microseconds=(record.created & _TICKS_MASK) // 10)
+        return _YEAR_1970 + timedelta(milliseconds=record.created_epoch)
+
+    def json(self) -> Any:
+        """Its data, read as JSON. Raises `ValueError` where it is none, whatever `is_json` says."""
+        return json.loads(self._record.data)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RecordedEvent):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[str, int, bytes]:
+        record = self._record
+        return record.event_stream_id, record.event_number, record.event_id
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.stream}/{self.number} {self.type} {self.id}>"
+
+
+class Event(RecordedEvent):
+    """An event as it was read: the one a link stands for where links are resolved and it is still there.
+
+    Where the target of a link is gone, the link itself is shown, and `resolved` is False: servers leave out the event
+    that their own definition requires.
+    """
+
+    __slots__ = ("_resolved",)
+
+    def __init__(self, resolved: Resolved) -> None:
+        self._resolved = resolved
+        record = resolved.event
+        # Each stored event has an id, so no id is no event: a third of the price of HasField.
+        self._record = record if record.event_id else resolved.link
+
+    @property
+    def resolved(self) -> bool:
+        """False where this is a link whose target is gone."""
+        return bool(self._resolved.event.event_id)
+
+    @property
+    def link(self) -> RecordedEvent | None:
+        """The link through which this event was read, None where it was read itself."""
+        return RecordedEvent(self._resolved.link) if self._resolved.HasField("link") else None
+
+    @property
+    def position(self) -> Position | None:
+        """Where in the log it is (the link, where there is one); None where a stream was read: servers do not say."""
+        return None
+
+    @property
+    def checkpoint(self) -> int | Position:
+        """What to keep to go on after this event: its number (the link's, where there is one)."""
+        link = self.link
+        return self.number if link is None else link.number
+
+
+class PushedEvent(Event):
+    """An event of a stream that came through a subscription: its position is known."""
+
+    __slots__ = ()
+    _resolved: Positioned
+
+    @property
+    def position(self) -> Position:
+        """Where in the log it is (the link, where there is one)."""
+        return Position(self._resolved.commit_position, self._resolved.prepare_position)
+
+
+class LogEvent(PushedEvent):
+    """An event of the log of all streams: its place is its position."""
+
+    __slots__ = ()
+
+    @property
+    def checkpoint(self) -> Position:
+        """What to keep to go on after this event: its position."""
+        return self.position

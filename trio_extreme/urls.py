@@ -1,0 +1,84 @@
+"""Connection URLs, taken apart: `eventstore://user:password@host:1113?connection_name=my-app`.
+
+No error of this file shows the URL: it may hold a password.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from trio_extreme.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from urllib.parse import SplitResult
+
+SCHEMES = ("eventstore", "tcp")
+
+_HINTS = {
+    "esdb": "it means the gRPC protocol; for TCP write eventstore://user:password@host:1113",
+    "esdb+discover": "it means the gRPC protocol; for TCP write eventstore://user:password@host:1113",
+    "kurrentdb": "it means the gRPC protocol; for TCP write eventstore://user:password@host:1113",
+    "http": "that is the port of the web interface (2113); the TCP port is another, 1113 if nobody changed it",
+    "https": "that is the port of the web interface (2113); the TCP port is another, 1113 if nobody changed it",
+}
+
+
+def parse_url(url: str, options: Mapping[str, type]) -> dict[str, object]:
+    """The settings a URL gives, as keyword arguments; `options` are the keys it may set, and what each is.
+
+    Raises `InvalidArgument` for a scheme that is not ours (saying which is), a port that is none, an unknown key
+    (naming the nearest known one) and a value that is not of the key's kind.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        _refuse_scheme(parts.scheme)
+    found: dict[str, object] = {}
+    for key, value in (("host", parts.hostname), ("port", _port(parts)), *_user(parts)):
+        if value is not None:
+            found[key] = value
+    if parts.path.strip("/"):
+        msg = "url: nothing can stand between the port and the '?'; a stream is named in the call that reads it"
+        raise InvalidArgument(msg)
+    for key, text in parse_qsl(parts.query, keep_blank_values=True):
+        found[key] = _convert(key, text, options)
+    return found
+
+
+def _refuse_scheme(scheme: str) -> None:
+    hint = _HINTS.get(scheme, "one begins with eventstore:// (or tcp://), like eventstore://admin:changeit@localhost:1113")
+    msg = f"url: the scheme {scheme + '://'!r} is none of a TCP connection to one node: {hint}"
+    raise InvalidArgument(msg)
+
+
+def _user(parts: SplitResult) -> list[tuple[str, str | None]]:
+    if parts.username is None:
+        return []
+    return [("username", unquote(parts.username)), ("password", unquote(parts.password or ""))]
+
+
+def _port(parts: SplitResult) -> int | None:
+    try:
+        return parts.port
+    except ValueError:
+        msg = "url: what stands after the host's ':' is no port from 0 to 65535"
+        raise InvalidArgument(msg) from None
+
+
+def _convert(key: str, text: str, options: Mapping[str, type]) -> object:
+    kind = options.get(key)
+    if kind is None:
+        near = get_close_matches(key, options, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(options))}"
+        msg = f"url: unknown option {key!r}; {hint}"
+        raise InvalidArgument(msg)
+    if kind is str:
+        return text
+    try:
+        return kind(text)
+    except ValueError:
+        wanted = "a whole number" if kind is int else "a number"
+        msg = f"url: {key}={text!r} is not {wanted}"
+        raise InvalidArgument(msg) from None
