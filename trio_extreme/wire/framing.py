@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from trio_extreme.errors import ProtocolError
+from trio_extreme.errors import InvalidArgument, ProtocolError
 from trio_extreme.values import Credentials
 
 if TYPE_CHECKING:
@@ -122,18 +122,18 @@ class FrameBuffer:
 
     def _keep_tail(self, data: bytes, start: int) -> None:
         """Keep an unfinished frame, once it is known that it can be one."""
-        self._need = _HEAD_SIZE
+        self._need = LENGTH_SIZE
         if len(data) - start >= LENGTH_SIZE:
             (length,) = _LENGTH.unpack_from(data, start)
             self._check(length)
-            if length <= self._limit:
-                self._need = LENGTH_SIZE + length
+            self._need = LENGTH_SIZE + length if length <= self._limit else _HEAD_SIZE
         self._keep(data[start:])
 
     def _keep(self, chunk: bytes | bytearray) -> None:
         self._have += len(chunk)
         if len(chunk) >= _SMALL_CHUNK:
-            self._parts.append(chunk)
+            # A copy of a bytearray (TLS streams give them): the caller's own must neither grow nor change under us.
+            self._parts.append(bytes(chunk))
         elif self._parts and isinstance(self._parts[-1], bytearray):
             self._parts[-1] += chunk
         else:
@@ -150,7 +150,7 @@ class FrameBuffer:
 
     def _check(self, length: int) -> None:
         if length < HEADER_SIZE:
-            msg = f"the peer sent a frame of length {length}; the shortest is {HEADER_SIZE} bytes: it speaks another protocol"
+            msg = f"the peer sent a frame of length {length}; the shortest is {HEADER_SIZE}: it speaks another protocol"
             raise ProtocolError(msg)
 
     def _refuse(self, correlation: bytes, length: int) -> NoReturn:
@@ -174,7 +174,7 @@ def decode_credentials(body: bytes, *, tokens: bool = False) -> tuple[Credential
     """Credentials and payload of a frame that has the flag `AUTHENTICATED`: what a server does.
 
     `tokens`: read a negative 16-bit length as a token's, as servers from 20.6 do. Raises `ProtocolError` where the
-    body is shorter than it says, or is no UTF-8.
+    body is shorter than it says, is no UTF-8, or holds what no `Credentials` can.
     """
     try:
         if tokens and len(body) > 1 and (size := struct.unpack_from("<h", body)[0]) < 0:
@@ -183,10 +183,10 @@ def decode_credentials(body: bytes, *, tokens: bool = False) -> tuple[Credential
         password_end = login_end + 1 + body[login_end]
         login = _text(body, 1, body[0])
         password = _text(body, login_end + 1, body[login_end])
-    except (IndexError, UnicodeDecodeError) as error:
-        msg = "credentials in the frame's header are cut short or no UTF-8"
+        return Credentials(login, password), body[password_end:]
+    except (IndexError, UnicodeDecodeError, InvalidArgument) as error:
+        msg = "credentials in the frame's header are cut short, no UTF-8, or no user's"
         raise ProtocolError(msg) from error
-    return Credentials(login, password), body[password_end:]
 
 
 def _text(body: bytes, start: int, size: int) -> str:
