@@ -1,0 +1,206 @@
+"""The ruler: the least that a Trio program does for the same work, without the library.
+
+One `trio.SocketStream`, one task, frames cut by `struct`, protobuf, and a look at each event's number and data. No
+correlation, no queues, no time limits, no errors told apart: whatever a client costs above this is the price of being
+one. It stands on Trio's streams and not on blocking sockets because this is the floor of a Trio program; what Trio
+itself costs is shown by `append_blocking`, for information.
+
+A ratio says something only while its ruler stays the same: this file is changed in commits of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, STREAM
+from trio_extreme.wire import schema
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from google.protobuf.message import Message
+
+PAGE_SIZE = 500
+WINDOW = 100
+"""Appends under way at a time where they are pipelined."""
+
+_READ_SIZE = 262_144
+_HEAD = struct.Struct("<iB")
+_HEAD_SIZE = 22
+_REQUEST = struct.Struct("<iBBQQ")
+_CREDENTIALS = b"\x05admin\x08changeit"
+_DATA = bytes(EVENT_SIZE)
+_ANY = -2
+_WRITE = 0x82
+_READ = 0xB2
+_SUBSCRIBE = 0xC0
+_APPEARED = 0xC2
+
+
+class Frames:
+    """Cuts what a stream brings into frames; one that comes in parts is joined once, when it is whole."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._parts: list[bytes | bytearray] = []
+        self._have = 0
+        self._need = _HEAD_SIZE
+
+    async def receive(self) -> list[tuple[int, bytes]]:
+        """Command and payload of the frames that the next chunks complete; none where only a head did."""
+        while self._have < self._need:
+            chunk = await self._stream.receive_some(_READ_SIZE)
+            if not chunk:
+                raise EOFError
+            self._parts.append(chunk)
+            self._have += len(chunk)
+        return self._cut(b"".join(self._parts))
+
+    async def receive_one(self) -> bytes:
+        """The payload of the one frame that is awaited."""
+        while not (frames := await self.receive()):
+            pass
+        return frames[0][1]
+
+    def _cut(self, data: bytes) -> list[tuple[int, bytes]]:
+        frames = []
+        start, size, need = 0, len(data), _HEAD_SIZE
+        while size - start >= _HEAD_SIZE:
+            length, command = _HEAD.unpack_from(data, start)
+            end = start + 4 + length
+            if end > size:
+                need = end - start
+                break
+            frames.append((command, data[start + _HEAD_SIZE : end]))
+            start = end
+        self._parts, self._have, self._need = [data[start:]], size - start, need
+        return frames
+
+
+@asynccontextmanager
+async def connected(port: int) -> AsyncIterator[tuple[trio.SocketStream, Frames]]:
+    """A connection to the peer, which asks for no identification."""
+    stream = await trio.open_tcp_stream("127.0.0.1", port)
+    assert isinstance(stream, trio.SocketStream)
+    async with stream:
+        yield stream, Frames(stream)
+
+
+def _encode(command: int, number: int, message: Message) -> bytes:
+    """A request with credentials; its number is its correlation id."""
+    payload = message.SerializeToString()
+    length = 18 + len(_CREDENTIALS) + len(payload)
+    return _REQUEST.pack(length, command, 1, 0, number) + _CREDENTIALS + payload
+
+
+def _encode_append(number: int) -> bytes:
+    event = schema.NewEvent(
+        event_id=os.urandom(16),
+        event_type=EVENT_TYPE,
+        data_content_type=0,
+        metadata_content_type=0,
+        data=_DATA,
+        metadata=b"",
+    )
+    request = schema.WriteEvents(event_stream_id=STREAM, expected_version=_ANY, events=[event], require_master=False)
+    return _encode(_WRITE, number, request)
+
+
+def _check_written(payload: bytes) -> None:
+    if schema.WriteEventsCompleted.FromString(payload).result:
+        raise ValueError(payload)
+
+
+def check_all(events: int, numbers: int, size: int) -> None:
+    """That every event was seen once: the sum of the numbers and of the sizes of data."""
+    assert (numbers, size) == (events * (events - 1) // 2, events * EVENT_SIZE)
+
+
+async def live(port: int, events: int) -> float:
+    """Seconds to receive so many live events, each in a frame of its own."""
+    async with connected(port) as (stream, frames):
+        began = time.perf_counter()
+        request = schema.SubscribeToStream(event_stream_id=STREAM, resolve_link_tos=True)
+        await stream.send_all(_encode(_SUBSCRIBE, 1, request))
+        seen = numbers = size = 0
+        while seen < events:
+            for command, payload in await frames.receive():
+                if command == _APPEARED:
+                    record = schema.StreamEventAppeared.FromString(payload).event.event
+                    numbers += record.event_number
+                    size += len(record.data)
+                    seen += 1
+        took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def pages(port: int, events: int) -> float:
+    """Seconds to read so many events in pages, each asked for when the one before was looked at."""
+    async with connected(port) as (stream, frames):
+        began = time.perf_counter()
+        numbers = size = 0
+        for start in range(0, events, PAGE_SIZE):
+            request = schema.ReadStreamEvents(
+                event_stream_id=STREAM,
+                from_event_number=start,
+                max_count=PAGE_SIZE,
+                resolve_link_tos=True,
+                require_master=False,
+            )
+            await stream.send_all(_encode(_READ, start + 1, request))
+            page = schema.ReadStreamEventsCompleted.FromString(await frames.receive_one())
+            for item in page.events:
+                record = item.event
+                numbers += record.event_number
+                size += len(record.data)
+        took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def append_pipelined(port: int, appends: int) -> float:
+    """Seconds for so many appends of one event, `WINDOW` under way: the answers that come make room for more."""
+    async with connected(port) as (stream, frames):
+        began = time.perf_counter()
+        sent = min(WINDOW, appends)
+        await stream.send_all(b"".join(map(_encode_append, range(sent))))
+        answered = 0
+        while answered < appends:
+            replies = await frames.receive()
+            for _, payload in replies:
+                _check_written(payload)
+            answered += len(replies)
+            more = range(sent, min(answered + WINDOW, appends))
+            if more:
+                await stream.send_all(b"".join(map(_encode_append, more)))
+                sent = more.stop
+        return time.perf_counter() - began
+
+
+async def append_in_turn(port: int, appends: int) -> float:
+    """Seconds for so many appends of one event, each sent when the one before was answered."""
+    async with connected(port) as (stream, frames):
+        began = time.perf_counter()
+        for number in range(appends):
+            await stream.send_all(_encode_append(number))
+            _check_written(await frames.receive_one())
+        return time.perf_counter() - began
+
+
+async def append_blocking(port: int, appends: int) -> float:
+    """`append_in_turn` on a blocking socket: what Trio costs, for information."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        began = time.perf_counter()
+        for number in range(appends):
+            connection.sendall(_encode_append(number))
+            _check_written(connection.recv(_READ_SIZE)[_HEAD_SIZE:])
+        return time.perf_counter() - began
