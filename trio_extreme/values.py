@@ -45,7 +45,19 @@ class Place(Enum):
 START: Final = Place.START
 END: Final = Place.END
 
-_POSITION_TEXT = re.compile(r"C:(-?\d+)/P:(-?\d+)(\+?)")
+
+class DropReason(Enum):
+    """Why a subscription ended that nobody here ended."""
+
+    #: The consumer was slower than the events came, and the buffer was full. What it held was handed out first.
+    OVERFLOW = "overflow"
+    #: The server ended it; servers do so when they stop.
+    UNSUBSCRIBED = "unsubscribed"
+    #: The server ended it for a reason that no volatile subscription has.
+    OTHER = "other"
+
+
+_POSITION_TEXT = re.compile(r"C:(-?[0-9]{1,19})/P:(-?[0-9]{1,19})(\+?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +76,7 @@ class Position:
     def parse(cls, text: str) -> Position:
         """The position that `str` gave this text. Raises `InvalidArgument` for any other."""
         match = _POSITION_TEXT.fullmatch(text)
-        if match is None:
+        if match is None or max(int(match[1]), int(match[2])) > MAX_NUMBER:
             msg = f"position: {text!r} is none; one looks like 'C:1250/P:1250'"
             raise InvalidArgument(msg)
         return cls(int(match[1]), int(match[2]), bool(match[3]))
@@ -88,6 +100,16 @@ class Position:
         return self._key() >= other._key()
 
 
+def utf8_size(argument: str, value: str) -> int:
+    """Bytes of a text on the wire. Raises `InvalidArgument` where UTF-8 cannot say it."""
+    try:
+        return len(value.encode())
+    except UnicodeEncodeError:
+        # Without its cause, which holds the text: it may be a password.
+        msg = f"{argument}: half of a surrogate pair in it cannot be sent as UTF-8"
+        raise InvalidArgument(msg) from None
+
+
 MAX_NAME_SIZE = 255
 """Bytes of a login or a password: its length is one byte on the wire. Servers from 20.6 refuse more than 127."""
 
@@ -108,7 +130,7 @@ class Credentials:
 
     def __post_init__(self) -> None:
         for argument, value in (("username", self.login), ("password", self.password)):
-            if (size := len(value.encode())) > MAX_NAME_SIZE:
+            if (size := utf8_size(argument, value)) > MAX_NAME_SIZE:
                 msg = f"{argument}: {size} bytes of UTF-8; the protocol's limit is {MAX_NAME_SIZE}"
                 raise InvalidArgument(msg)
         if not self.token.isascii() or len(self.token) > MAX_TOKEN_SIZE:

@@ -1,0 +1,139 @@
+"""One request and the meaning of its answers.
+
+An operation knows its command, its payload, what each answer means, and whether it may be sent twice. It knows
+nothing of connections: correlation ids, credentials, deadlines and the sending again are the engine's.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
+
+from trio_extreme.errors import (
+    AccessDenied,
+    BadRequest,
+    NotAuthenticated,
+    NotMaster,
+    NotReady,
+    ProtocolError,
+    ServerError,
+    TrioExtremeError,
+)
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command, command_name, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+T = TypeVar("T")
+
+_Reason = schema.NotHandled.NotHandledReason
+
+
+class Resend(Enum):
+    """What may be done with a request that was sent and got no answer."""
+
+    #: Changes nothing, or changes it to the same: ask again.
+    AGAIN = "again"
+    #: Protected by its event ids and a version: the server answers an executed one as success.
+    SAME_IDS = "same ids"
+    #: Protected by its ids only while the server remembers them: look whether they are there first.
+    LOOK_UP = "look up"
+    #: Nobody can tell what a second one would do.
+    NEVER = "never"
+
+
+class AskAgain(Exception):  # noqa: N818 - it is no error: the engine's loop takes it
+    """An answer that is none: ask again, later.
+
+    `executed`: whether the request may have been carried out all the same. `error`: what to raise when there is no
+    time left.
+    """
+
+    def __init__(self, error: TrioExtremeError, *, executed: bool) -> None:
+        super().__init__(error)
+        self.error = error
+        self.executed = executed
+
+
+class Operation(Generic[T]):
+    """One request, whose answer is a `T`."""
+
+    command: int
+    #: The command of the answer that `read` understands.
+    answer: int
+    resend = Resend.AGAIN
+
+    @property
+    def event_ids(self) -> Sequence[UUID]:
+        """The ids of the events that this would write."""
+        return ()
+
+    def payload(self) -> bytes:
+        """The bytes of the request."""
+        raise NotImplementedError
+
+    def read(self, payload: bytes) -> T:
+        """The value of the answer. Raises a `ServerError`, `AskAgain`, or `ProtocolError` for bytes that are none."""
+        raise NotImplementedError
+
+    def decide(self, command: int, payload: bytes) -> T:
+        """The value of whatever came back; raises as `read` does, and for the answers any request can get."""
+        if command == self.answer:
+            return self.read(payload)
+        return self.refused(command, payload)
+
+    def refused(self, command: int, payload: bytes) -> T:
+        """The meaning of an answer that is not `answer`'s."""
+        if command == Command.NOT_HANDLED:
+            _raise_not_handled(parse(schema.NotHandled, payload))
+        if command == Command.NOT_AUTHENTICATED:
+            msg = f"the server does not accept the credentials ({_text(payload)}): check user name and password"
+            raise NotAuthenticated(msg)
+        if command == Command.BAD_REQUEST:
+            raise BadRequest(_text(payload))
+        msg = f"{command_name(command)} came as the answer to {command_name(self.command)}"
+        raise ProtocolError(msg)
+
+
+def _text(payload: bytes) -> str:
+    """A peer's text: whatever it sent, on one line, and not a page of it."""
+    return " ".join(payload[:2000].decode(errors="replace").split())
+
+
+def _raise_not_handled(answer: schema.NotHandled) -> NoReturn:
+    if answer.reason == _Reason.NotMaster:
+        endpoint = master_endpoint(answer.additional_info)
+        where = f"that is {endpoint[0]}:{endpoint[1]}" if endpoint else "and it names none"
+        msg = f"this node is not the master (leader), which alone does this; {where}"
+        raise NotMaster(msg, endpoint)
+    if answer.reason == _Reason.IsReadOnly:
+        msg = "this node is a read-only replica; connect to another to write"
+        raise NotMaster(msg, None)
+    busy = answer.reason == _Reason.TooBusy
+    msg = f"the node is {'too busy' if busy else 'not ready'}: it is starting, stopping, or has no master at the moment"
+    raise AskAgain(NotReady(msg), executed=False)
+
+
+def master_endpoint(info: bytes) -> tuple[str, int] | None:
+    """The plain TCP address that NotHandled names, None where there is none (docs/protocol.md, 1.4)."""
+    master = parse(schema.NotHandled.MasterInfo, info)
+    if not master.external_tcp_address or not master.external_tcp_port:
+        return None
+    return master.external_tcp_address, master.external_tcp_port
+
+
+def access_denied(what: str) -> AccessDenied:
+    """The error for a refusal; servers say no more than that."""
+    return AccessDenied(f"access denied: the user may not {what}")
+
+
+def server_error(text: str) -> ServerError:
+    """The error for a result that says Error."""
+    return ServerError(f"the server answered with an error: {_text(text.encode())}")
+
+
+def unknown_result(message: str, result: int) -> ProtocolError:
+    """The error for a result code that no server sends."""
+    return ProtocolError(f"{message} with result {result}, which no server sends")

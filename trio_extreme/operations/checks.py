@@ -1,0 +1,80 @@
+"""What is refused before it is sent. Each error names the argument, the value and the limit."""
+
+from __future__ import annotations
+
+from trio_extreme.errors import InvalidArgument
+from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position
+
+
+def check_stream(stream: str) -> str:
+    """A stream's name; `$all` is none on the wire."""
+    if not isinstance(stream, str) or not stream:
+        msg = f"stream: {stream!r} is no name of a stream; give a non-empty string"
+        raise InvalidArgument(msg)
+    if stream == ALL:
+        msg = f"stream: {ALL!r} is the log of all streams: read_all() and subscribe_all_live() read it, nothing appends to it"
+        raise InvalidArgument(msg)
+    return stream
+
+
+def check_expected(expected: int, *, exists: bool = True) -> int:
+    """An expected version; `exists`: STREAM_EXISTS is allowed."""
+    if not _is_integer(expected) or not _can_be_expected(expected) or (expected == ExpectedVersion.STREAM_EXISTS and not exists):
+        names = "ANY, NO_STREAM, STREAM_EXISTS" if exists else "ANY, NO_STREAM"
+        msg = f"expected: {expected!r} is no expected version; give the number of the stream's last event, or {names}"
+        raise InvalidArgument(msg)
+    return int(expected)
+
+
+def _can_be_expected(expected: int) -> bool:
+    return 0 <= expected < MAX_NUMBER or expected in tuple(ExpectedVersion)
+
+
+def check_number(number: int) -> int:
+    """The number of an event."""
+    if not _is_integer(number) or not 0 <= number < MAX_NUMBER:
+        msg = f"number: {number!r} is no event number; they count from 0, and END is the last event"
+        raise InvalidArgument(msg)
+    return number
+
+
+def check_place_in_stream(start: int | Place) -> int | Place:
+    """Where to begin in a stream."""
+    if isinstance(start, Place):
+        return start
+    if not _is_integer(start) or not 0 <= start < MAX_NUMBER:
+        msg = f"start: {start!r} is no place in a stream; give an event number from 0 up, START or END"
+        raise InvalidArgument(msg)
+    return start
+
+
+def check_place_in_log(start: Position | Place) -> Position | Place:
+    """Where to begin in the log."""
+    if isinstance(start, Place):
+        return start
+    if not isinstance(start, Position) or min(start.commit, start.prepare) < 0 or max(start.commit, start.prepare) > MAX_NUMBER:
+        msg = f"start: {start!r} is no place in the log; give the Position of an event, START or END"
+        raise InvalidArgument(msg)
+    return start
+
+
+def check_count(count: int | None) -> int | None:
+    """How many events in all."""
+    if count is not None and (not _is_integer(count) or count < 1):
+        msg = f"count: {count!r} is no number of events; give 1 or more, or None for all"
+        raise InvalidArgument(msg)
+    return count
+
+
+def check_page_size(page_size: int) -> int:
+    """How many events at a time."""
+    if not _is_integer(page_size) or not 1 <= page_size <= MAX_READ:
+        msg = f"page_size: {page_size!r} is out of range; servers give from 1 to {MAX_READ} events at a time"
+        raise InvalidArgument(msg)
+    return page_size
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+

@@ -1,0 +1,169 @@
+"""Reads: one event, a page of a stream, a page of the log."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from trio_extreme.errors import EventNotFound, StreamDeleted, StreamNotFound
+from trio_extreme.events import Event, LogEvent
+from trio_extreme.operations.base import Operation, access_denied, server_error, unknown_result
+from trio_extreme.values import Position
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command, parse
+
+_Event = schema.ReadEventCompleted.ReadEventResult
+_Stream = schema.ReadStreamEventsCompleted.ReadStreamResult
+_All = schema.ReadAllEventsCompleted.ReadAllResult
+_STREAM_SUCCESS = _Stream.Success
+_ALL_SUCCESS = _All.Success
+
+LAST = -1
+"""On the wire: the last event, the end of a stream, the end of the log."""
+
+
+class StreamPage(NamedTuple):
+    """One page of a stream."""
+
+    events: list[Event]
+    next: int
+    last_number: int
+    is_end: bool
+
+
+class LogPage(NamedTuple):
+    """One page of the log. `at` is the place asked for, as the server understood it."""
+
+    events: list[LogEvent]
+    at: Position
+    next: Position
+    is_end: bool
+
+
+class ReadEvent(Operation[Event]):
+    """One event by its number; `LAST` for the last."""
+
+    command = Command.READ_EVENT
+    answer = Command.READ_EVENT_COMPLETED
+
+    def __init__(self, stream: str, number: int, *, resolve_links: bool, require_master: bool) -> None:
+        self._stream = stream
+        self._number = number
+        self._resolve_links = resolve_links
+        self._require_master = require_master
+
+    def payload(self) -> bytes:
+        """A ReadEvent."""
+        return schema.ReadEvent(
+            event_stream_id=self._stream,
+            event_number=self._number,
+            resolve_link_tos=self._resolve_links,
+            require_master=self._require_master,
+        ).SerializeToString()
+
+    def read(self, payload: bytes) -> Event:
+        """The event."""
+        done = parse(schema.ReadEventCompleted, payload)
+        if done.result != _Event.Success:
+            self._raise(done)
+        if not done.event.event.event_id and not done.event.link.event_id:
+            # How servers say that a stream has no metadata: a success without an event (docs/protocol.md, 3.4).
+            raise EventNotFound(self._stream, self._number)
+        return Event(done.event)
+
+    def _raise(self, done: schema.ReadEventCompleted) -> None:
+        if done.result == _Event.NotFound:
+            raise EventNotFound(self._stream, self._number)
+        if done.result == _Event.NoStream:
+            raise StreamNotFound(self._stream)
+        if done.result == _Event.StreamDeleted:
+            raise StreamDeleted(self._stream)
+        if done.result == _Event.AccessDenied:
+            raise access_denied(f"read stream {self._stream!r}")
+        if done.result == _Event.Error:
+            raise server_error(done.error)
+        raise unknown_result("a read was answered", done.result)
+
+
+class ReadStream(Operation[StreamPage]):
+    """A page of a stream."""
+
+    def __init__(
+        self, stream: str, start: int, count: int, *, backwards: bool, resolve_links: bool, require_master: bool
+    ) -> None:
+        self.command = Command.READ_STREAM_EVENTS_BACKWARD if backwards else Command.READ_STREAM_EVENTS_FORWARD
+        self.answer = self.command + 1
+        self._stream = stream
+        self._start = start
+        self._count = count
+        self._resolve_links = resolve_links
+        self._require_master = require_master
+
+    def payload(self) -> bytes:
+        """A ReadStreamEvents."""
+        return schema.ReadStreamEvents(
+            event_stream_id=self._stream,
+            from_event_number=self._start,
+            max_count=self._count,
+            resolve_link_tos=self._resolve_links,
+            require_master=self._require_master,
+        ).SerializeToString()
+
+    def read(self, payload: bytes) -> StreamPage:
+        """The page."""
+        done = parse(schema.ReadStreamEventsCompleted, payload)
+        if done.result != _STREAM_SUCCESS:
+            self._raise(done)
+        return StreamPage(
+            list(map(Event, done.events)), done.next_event_number, done.last_event_number, done.is_end_of_stream
+        )
+
+    def _raise(self, done: schema.ReadStreamEventsCompleted) -> None:
+        if done.result == _Stream.NoStream:
+            raise StreamNotFound(self._stream)
+        if done.result == _Stream.StreamDeleted:
+            raise StreamDeleted(self._stream)
+        if done.result == _Stream.AccessDenied:
+            raise access_denied(f"read stream {self._stream!r}")
+        if done.result == _Stream.Error:
+            raise server_error(done.error)
+        raise unknown_result("a read was answered", done.result)
+
+
+class ReadAll(Operation[LogPage]):
+    """A page of the log."""
+
+    def __init__(
+        self, start: Position, count: int, *, backwards: bool, resolve_links: bool, require_master: bool
+    ) -> None:
+        self.command = Command.READ_ALL_EVENTS_BACKWARD if backwards else Command.READ_ALL_EVENTS_FORWARD
+        self.answer = self.command + 1
+        self._start = start
+        self._count = count
+        self._resolve_links = resolve_links
+        self._require_master = require_master
+
+    def payload(self) -> bytes:
+        """A ReadAllEvents."""
+        return schema.ReadAllEvents(
+            commit_position=self._start.commit,
+            prepare_position=self._start.prepare,
+            max_count=self._count,
+            resolve_link_tos=self._resolve_links,
+            require_master=self._require_master,
+        ).SerializeToString()
+
+    def read(self, payload: bytes) -> LogPage:
+        """The page. The wire has no end flag here: an empty page is the end (docs/protocol.md, pitfall 30)."""
+        done = parse(schema.ReadAllEventsCompleted, payload)
+        if done.result != _ALL_SUCCESS:
+            self._raise(done)
+        events = list(map(LogEvent, done.events))
+        at = Position(done.commit_position, done.prepare_position)
+        return LogPage(events, at, Position(done.next_commit_position, done.next_prepare_position), not events)
+
+    def _raise(self, done: schema.ReadAllEventsCompleted) -> None:
+        if done.result == _All.AccessDenied:
+            raise access_denied("read the log of all streams ($all); by default only members of $admins may")
+        if done.result == _All.Error:
+            raise server_error(done.error)
+        raise unknown_result("a read was answered", done.result)

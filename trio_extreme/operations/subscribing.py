@@ -1,0 +1,66 @@
+"""Volatile subscriptions: the request, its confirmation, and how one ends."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from trio_extreme.errors import ServerError, SubscriptionDropped
+from trio_extreme.operations.base import Operation, access_denied
+from trio_extreme.values import DropReason
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command, parse
+
+_Reason = schema.SubscriptionDropped.SubscriptionDropReason
+
+ALL_STREAMS = ""
+"""How the wire names the log of all streams when it is subscribed to."""
+
+
+class Confirmation(NamedTuple):
+    """From where on the server pushes: after this place in the log, and after this number (None for the log)."""
+
+    last_commit: int
+    last_number: int | None
+
+
+class Subscribe(Operation[Confirmation]):
+    """Have the server push what is appended from now on."""
+
+    command = Command.SUBSCRIBE_TO_STREAM
+    answer = Command.SUBSCRIPTION_CONFIRMATION
+
+    def __init__(self, stream: str, *, resolve_links: bool) -> None:
+        self._stream = stream
+        self._resolve_links = resolve_links
+
+    def payload(self) -> bytes:
+        """A SubscribeToStream. The stream is written for the log too, empty: servers break without it."""
+        return schema.SubscribeToStream(
+            event_stream_id=self._stream, resolve_link_tos=self._resolve_links
+        ).SerializeToString()
+
+    def read(self, payload: bytes) -> Confirmation:
+        """What the server confirmed."""
+        confirmed = parse(schema.SubscriptionConfirmation, payload)
+        # For a stream servers from 22.6 leave out a zero; for the log nobody means anything by this field.
+        last = None if self._stream == ALL_STREAMS else confirmed.last_event_number
+        return Confirmation(confirmed.last_commit_position, last)
+
+    def refused(self, command: int, payload: bytes) -> Confirmation:
+        """A drop instead of a confirmation is a refusal."""
+        if command == Command.SUBSCRIPTION_DROPPED:
+            raise drop_error(payload, self._stream)
+        return super().refused(command, payload)
+
+
+def drop_error(payload: bytes, stream: str) -> ServerError | SubscriptionDropped:
+    """The error for a SubscriptionDropped."""
+    reason = parse(schema.SubscriptionDropped, payload).reason
+    name = f"stream {stream!r}" if stream else "the log of all streams ($all)"
+    if reason == _Reason.AccessDenied:
+        return access_denied(f"read {name}, or subscribe to it")
+    if reason == _Reason.Unsubscribed:
+        msg = f"the server ended the subscription to {name}; it does so when it stops"
+        return SubscriptionDropped(msg, DropReason.UNSUBSCRIBED)
+    msg = f"the server ended the subscription to {name} with reason {reason}"
+    return SubscriptionDropped(msg, DropReason.OTHER)
