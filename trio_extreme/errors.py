@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 class TrioExtremeError(Exception):
     """Base of all errors of this library."""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # By default a copy is made by calling the class with the text, which is not what our constructors take; and
+        # an error that cannot be unpickled hangs or kills the process pool it should cross.
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(kind: type[TrioExtremeError], args: tuple[object, ...], state: dict[str, object]) -> TrioExtremeError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class InvalidArgument(TrioExtremeError, ValueError):
     """An argument that cannot be meant; nothing was sent. The text names the argument, the value and the limit."""

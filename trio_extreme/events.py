@@ -13,8 +13,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from uuid import UUID
 
-from trio_extreme.errors import InvalidArgument
-from trio_extreme.values import Position
+from trio_extreme.errors import InvalidArgument, ProtocolError
+from trio_extreme.values import Position, utf8_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +67,8 @@ class NewEvent:
         if not isinstance(type, str) or not type:
             msg = f"type: {type!r} is no name of an event type; give a non-empty string"
             raise InvalidArgument(msg)
+        if not type.isascii():
+            utf8_size("type", type)
         if not isinstance(data, bytes) or not isinstance(metadata, bytes):
             self._refuse_non_bytes()
         if len(data) + len(metadata) + 2 * len(type) > MAX_EVENT_SIZE:
@@ -180,8 +182,12 @@ class RecordedEvent:
 
     @property
     def id(self) -> UUID:
-        """Its id, as the writer gave it."""
-        return UUID(bytes_le=self._record.event_id)
+        """Its id, as the writer gave it. Raises `ProtocolError` where the server sent none of 16 bytes."""
+        try:
+            return UUID(bytes_le=self._record.event_id)
+        except ValueError:
+            msg = f"the id of event {self.number} of stream {self.stream!r} has {len(self._record.event_id)} bytes, not 16"
+            raise ProtocolError(msg) from None
 
     @property
     def is_json(self) -> bool:
@@ -195,11 +201,15 @@ class RecordedEvent:
 
     @property
     def created(self) -> datetime:
-        """When the server wrote it, in UTC; 1970 where it does not say."""
+        """When the server wrote it, in UTC; 1970 where it does not say. Raises `ProtocolError` past the year 9999."""
         record = self._record
-        if record.created:
-            return _YEAR_1 + timedelta(microseconds=(record.created & _TICKS_MASK) // 10)
-        return _YEAR_1970 + timedelta(milliseconds=record.created_epoch)
+        try:
+            if record.created:
+                return _YEAR_1 + timedelta(microseconds=(record.created & _TICKS_MASK) // 10)
+            return _YEAR_1970 + timedelta(milliseconds=record.created_epoch)
+        except OverflowError:
+            msg = f"the time of event {self.number} of stream {self.stream!r} is in no calendar: {record.created}"
+            raise ProtocolError(msg) from None
 
     def json(self) -> Any:
         """Its data, read as JSON. Raises `ValueError` where it is none, whatever `is_json` says."""
@@ -218,7 +228,7 @@ class RecordedEvent:
         return record.event_stream_id, record.event_number, record.event_id
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.stream}/{self.number} {self.type} {self.id}>"
+        return f"<{type(self).__name__} {self.stream}/{self.number} {self.type}>"
 
 
 class Event(RecordedEvent):

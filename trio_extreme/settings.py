@@ -7,7 +7,7 @@ from typing import Any
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.urls import parse_url
-from trio_extreme.values import MAX_READ, Credentials
+from trio_extreme.values import MAX_READ, Credentials, utf8_size
 
 MAX_FRAME = 64 * 1024 * 1024
 _MIB = 1024 * 1024
@@ -89,6 +89,7 @@ class Settings:
                 # The type alone: the value may be a password that came as bytes.
                 msg = f"{name}: a string is wanted, not {type(value).__name__}"
                 raise InvalidArgument(msg)
+            utf8_size(name, value)
         if not self.host:
             msg = "host: '' is no name of a node; give its name or address, like 'localhost'"
             raise InvalidArgument(msg)

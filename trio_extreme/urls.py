@@ -32,7 +32,11 @@ def parse_url(url: str, options: Mapping[str, type]) -> dict[str, object]:
     Raises `InvalidArgument` for a scheme that is not ours (saying which is), a port that is none, an unknown key
     (naming the nearest known one) and a value that is not of the key's kind.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        msg = "url: the address is none: an IPv6 address stands in [ ], other odd characters are escaped with %"
+        raise InvalidArgument(msg) from None
     if parts.scheme not in SCHEMES:
         _refuse_scheme(parts.scheme)
     found: dict[str, object] = {}
