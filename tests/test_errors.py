@@ -1,0 +1,100 @@
+"""Every error says what its handler needs, is caught as what it is, and survives a copy."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from uuid import UUID
+
+import pytest
+
+from trio_extreme import errors
+from trio_extreme.errors import (
+    CheckpointBeyondEnd,
+    CheckpointError,
+    ConnectFailed,
+    EventNotFound,
+    FrameTooLarge,
+    InvalidArgument,
+    NotMaster,
+    OperationTimedOut,
+    OutcomeUnknown,
+    ServerError,
+    StreamDeleted,
+    StreamNotFound,
+    SubscriptionDropped,
+    TrioExtremeError,
+    Unsupported,
+    WrongExpectedVersion,
+)
+
+ID = UUID(int=1)
+CAUSE = OSError("refused")
+EXAMPLES = [
+    (ConnectFailed("none", [CAUSE]), {"attempts": (CAUSE,)}),
+    (ConnectFailed("none"), {"attempts": ()}),
+    (OutcomeUnknown("?", [ID]), {"event_ids": (ID,)}),
+    (OutcomeUnknown("?"), {"event_ids": ()}),
+    (FrameTooLarge("big", 2000, 1000), {"size": 2000, "limit": 1000}),
+    (SubscriptionDropped("gone", "why"), {"reason": "why"}),
+    (WrongExpectedVersion("s", 3, 5), {"stream": "s", "expected": 3, "actual": 5}),
+    (WrongExpectedVersion("s", -1, None), {"stream": "s", "expected": -1, "actual": None}),
+    (StreamNotFound("s"), {"stream": "s"}),
+    (StreamDeleted("s"), {"stream": "s"}),
+    (EventNotFound("s", 7), {"stream": "s", "number": 7}),
+    (NotMaster("elsewhere", ("h", 1113)), {"endpoint": ("h", 1113)}),
+    (Unsupported("filters", "20.6"), {"feature": "filters", "since": "20.6"}),
+]
+
+
+def all_errors() -> list[type[BaseException]]:
+    return [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BaseException)]
+
+
+@pytest.mark.parametrize(("error", "attributes"), EXAMPLES)
+def test_attributes(error: TrioExtremeError, attributes: dict[str, object]) -> None:
+    assert {name: getattr(error, name) for name in attributes} == attributes
+    assert str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (WrongExpectedVersion("s", 3, 5), "stream 's' is not at expected version 3: it is at 5"),
+        (WrongExpectedVersion("s", 3, None), "stream 's' is not at expected version 3: the server does not say which"),
+        (StreamNotFound("s"), "stream 's' does not exist"),
+        (StreamDeleted("s"), "stream 's' was deleted for ever"),
+        (EventNotFound("s", 7), "stream 's' has no event 7"),
+        (Unsupported("filters", "20.6"), "this server does not know filters: servers have it since 20.6"),
+    ],
+)
+def test_texts(error: TrioExtremeError, text: str) -> None:
+    assert str(error).startswith(text)
+
+
+@pytest.mark.parametrize("error", all_errors())
+def test_one_base_catches_all(error: type[BaseException]) -> None:
+    assert issubclass(error, TrioExtremeError)
+    assert error.__doc__
+
+
+def test_builtin_bases() -> None:
+    """So that code which knows nothing of us catches what it means."""
+    assert issubclass(InvalidArgument, ValueError)
+    assert issubclass(OperationTimedOut, TimeoutError)
+
+
+def test_families() -> None:
+    assert issubclass(CheckpointBeyondEnd, CheckpointError)
+    answers = {error.__name__ for error in all_errors() if issubclass(error, ServerError)}
+    assert {"WrongExpectedVersion", "StreamNotFound", "StreamDeleted", "AccessDenied", "BadRequest"} < answers
+    assert answers.isdisjoint({"ConnectionLost", "OutcomeUnknown", "ProtocolError", "OperationTimedOut"})
+
+
+@pytest.mark.parametrize(("error", "attributes"), EXAMPLES)
+def test_copies(error: TrioExtremeError, attributes: dict[str, object]) -> None:
+    """Processes hand errors to each other pickled (pytest-xdist, multiprocessing)."""
+    for other in (copy.copy(error), pickle.loads(pickle.dumps(error))):  # noqa: S301 - our own bytes
+        assert type(other) is type(error)
+        assert str(other) == str(error)
+        assert {name: repr(getattr(other, name)) for name in attributes} == {n: repr(v) for n, v in attributes.items()}

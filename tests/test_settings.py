@@ -1,0 +1,172 @@
+"""Settings: what may be said, what is refused and how it is named, and what never shows."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+
+from trio_extreme.errors import InvalidArgument
+from trio_extreme.settings import Settings
+from trio_extreme.values import Credentials
+
+# The table of docs: what a program that sets nothing relies on.
+DEFAULTS = {
+    "host": "localhost",
+    "port": 1113,
+    "connect_timeout": 3.0,
+    "identify_timeout": 2.0,
+    "reconnect_delay": 0.1,
+    "max_reconnect_delay": 5.0,
+    "first_attempts": 10,
+    "heartbeat_interval": 2.0,
+    "heartbeat_timeout": 3.0,
+    "attempt_timeout": 7.0,
+    "operation_timeout": 30.0,
+    "close_timeout": 0.8,
+    "max_in_flight": 5000,
+    "max_queued_bytes": 64 * 1024 * 1024,
+    "max_frame_size": 64 * 1024 * 1024,
+    "live_buffer_events": 10_000,
+    "live_buffer_bytes": 32 * 1024 * 1024,
+    "page_size": 500,
+}
+SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
+WHOLE = [name for name, value in DEFAULTS.items() if isinstance(value, int)]
+TEXTS = ["host", "username", "password", "token", "connection_name"]
+
+
+def test_defaults() -> None:
+    settings = Settings()
+    assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
+    assert settings.credentials is None
+
+
+def test_credentials() -> None:
+    assert Settings(username="u", password="p").credentials == Credentials("u", "p")
+    assert Settings(username="u").credentials == Credentials("u", "")
+    assert Settings(token="t").credentials == Credentials(token="t")
+
+
+@pytest.mark.parametrize("name", SECONDS)
+@pytest.mark.parametrize("value", [-1, -0.1, float("nan"), float("inf"), "1", None, True])
+def test_times_are_seconds(name: str, value: Any) -> None:
+    refuse(name, value)
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "identify_timeout", "heartbeat_interval", "attempt_timeout"])
+def test_times_that_cannot_be_zero(name: str) -> None:
+    refuse(name, 0)
+    assert getattr(Settings(**{name: 0.001}), name) == 0.001
+
+
+@pytest.mark.parametrize("name", ["reconnect_delay", "max_reconnect_delay", "close_timeout"])
+def test_times_that_can_be_zero(name: str) -> None:
+    assert getattr(Settings(**{name: 0}), name) == 0
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("value", [0, -1, 1.5, "1", True])
+def test_counts_are_whole_numbers(name: str, value: Any) -> None:
+    refuse(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("port", 65_536), ("page_size", 4097), ("max_frame_size", 64 * 1024 * 1024 + 1), ("max_frame_size", 1023)],
+)
+def test_upper_and_lower_limits_are_named(name: str, value: int) -> None:
+    limits = refuse(name, value)
+    assert " from " in limits
+    assert " to " in limits
+
+
+def test_no_end_of_attempts() -> None:
+    assert Settings(first_attempts=None).first_attempts is None
+
+
+def refuse(name: str, value: object) -> str:
+    with pytest.raises(InvalidArgument, match=rf"^{name}: {value!r} is no ") as caught:
+        Settings(**{name: value})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_are_strings_and_the_value_is_not_shown(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{name}: a string is wanted, not bytes") as caught:
+        Settings(**{name: b"secret"})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_can_be_sent(name: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{name}: half of a surrogate pair"):
+        Settings(**{name: "\ud800"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"host": ""}, "^host: "),
+        ({"password": "secret"}, "^password: without a username"),
+        ({"username": "u" * 256}, "^username: 256 bytes"),
+        ({"username": "u", "password": "secret" * 50}, "^password: 300 bytes"),
+        ({"username": "u", "token": "secret"}, "^credentials: "),
+    ],
+)
+def test_credentials_that_cannot_be_sent(changes: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=text) as caught:
+        Settings(**changes)
+    assert "secret" not in str(caught.value)
+
+
+def test_repr_shows_no_secret() -> None:
+    for settings in (Settings(username="u", password="secret"), Settings(token="secret")):
+        assert "secret" not in repr(settings)
+        assert "secret" not in str(settings)
+
+
+def test_replace_makes_another_and_checks_it() -> None:
+    settings = Settings(username="u", password="p")
+    other = settings.replace(port=1114)
+    assert (other.port, other.password, settings.port) == (1114, "p", 1113)
+    with pytest.raises(InvalidArgument, match="port"):
+        settings.replace(port=0)
+
+
+def test_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().port = 5  # type: ignore[misc]
+
+
+def test_from_url() -> None:
+    url = "eventstore://admin:changeit@node:1114?connection_name=my-app&first_attempts=3&page_size=7&close_timeout=0"
+    assert Settings.from_url(url, page_size=8) == Settings(
+        host="node",
+        port=1114,
+        username="admin",
+        password="changeit",
+        connection_name="my-app",
+        first_attempts=3,
+        page_size=8,
+        close_timeout=0,
+    )
+
+
+def test_every_setting_can_stand_in_a_url() -> None:
+    for name in DEFAULTS.keys() - {"host", "port"}:
+        value = DEFAULTS[name]
+        assert getattr(Settings.from_url(f"tcp://h?{name}={value}"), name) == value
+    assert DEFAULTS.keys() | set(TEXTS) <= {field.name for field in fields(Settings)}
+
+
+@pytest.mark.parametrize("name", ["host", "password", "token"])
+def test_secrets_and_addresses_stand_only_in_their_place(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="unknown option"):
+        Settings.from_url(f"tcp://h?{name}=secret")
+
+
+def test_a_url_is_checked_as_settings_are() -> None:
+    with pytest.raises(InvalidArgument, match=r"^page_size: 5000"):
+        Settings.from_url("tcp://h?page_size=5000")
