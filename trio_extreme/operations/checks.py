@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trio_extreme.errors import InvalidArgument
-from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position
+from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position, utf8_size
 
 
 def check_stream(stream: str) -> str:
@@ -14,6 +14,8 @@ def check_stream(stream: str) -> str:
     if stream == ALL:
         msg = f"stream: {ALL!r} is the log of all streams: read_all() and subscribe_all_live() read it, nothing appends to it"
         raise InvalidArgument(msg)
+    if not stream.isascii():
+        utf8_size("stream", stream)
     return stream
 
 

@@ -79,6 +79,11 @@ _ANSWERS = {command: command + 1 for command in (*_READS, *_WRITES)} | {
     Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.FILTERED_READ_ALL_EVENTS_BACKWARD_COMPLETED
 }
 
+_REFUSALS = {
+    Command.FILTERED_READ_ALL_EVENTS_FORWARD: Command.READ_ALL_EVENTS_FORWARD_COMPLETED,
+    Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.READ_ALL_EVENTS_BACKWARD_COMPLETED,
+}
+
 
 class Raw(Operation["Message"]):
     """Any request message, answered by its reply message as it came, whatever its result says."""
@@ -109,6 +114,12 @@ class Raw(Operation["Message"]):
     def read(self, payload: bytes) -> Message:
         """The reply message."""
         return decode_payload(self.answer, payload)
+
+    def refused(self, command: int, payload: bytes) -> Message:
+        """Servers say AccessDenied to a filtered read as if it had no filter (docs/protocol.md, pitfall 34)."""
+        if command == _REFUSALS.get(self.command):
+            return decode_payload(command, payload)
+        return super().refused(command, payload)
 
 
 def _command_of(message: Message) -> int:
