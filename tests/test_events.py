@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from trio_extreme.errors import InvalidArgument, ProtocolError
 from trio_extreme.events import (
@@ -169,7 +169,6 @@ def test_created(created: int, epoch: int, expected: datetime) -> None:
     assert RecordedEvent(record(created=created, created_epoch=epoch)).created == expected
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=20), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**63), 2**63 - 1))
 def test_odd_ids_and_times_are_protocol_errors(id: bytes, created: int, epoch: int) -> None:
     event = Event(schema.ResolvedEvent(event=record(id=id, created=created, created_epoch=epoch)))

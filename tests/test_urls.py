@@ -6,7 +6,7 @@ from contextlib import suppress
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.urls import parse_url
@@ -36,7 +36,6 @@ def test_what_a_url_says(url: str, expected: dict[str, object]) -> None:
     assert parse_url(url, OPTIONS) == expected
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1).filter(str.isprintable), st.text())
 def test_any_name_and_password_can_be_said(username: str, password: str) -> None:
     url = f"eventstore://{quote(username, safe='')}:{quote(password, safe='')}@h"
@@ -80,7 +79,6 @@ def test_mistakes_are_named_and_the_url_is_not_shown(url: str, text: str) -> Non
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 
 
-@settings(deadline=None, max_examples=300)
 @given(st.text(st.sampled_from("eventstorcp:/@[]?#%&=.0123456789aA\u2100 \x00\ud800")))
 def test_any_text_is_a_url_or_an_invalid_argument(text: str) -> None:
     for url in (text, f"tcp://{text}"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.values import (
@@ -29,7 +29,6 @@ from trio_extreme.values import (
 
 numbers = st.integers(-1, MAX_NUMBER)
 positions = st.builds(Position, numbers, numbers, st.booleans())
-many = settings(deadline=None)
 
 # Oldest first; the inclusive one stands before the event that may be there.
 IN_ORDER = [
@@ -61,7 +60,6 @@ def test_positions_are_ordered() -> None:
         assert not second <= first
 
 
-@many
 @given(positions, positions)
 def test_order_is_one_of_three(first: Position, second: Position) -> None:
     assert (first < second) + (first > second) + (first == second) == 1
@@ -69,7 +67,6 @@ def test_order_is_one_of_three(first: Position, second: Position) -> None:
     assert (first >= second) == (not first < second)
 
 
-@many
 @given(positions)
 def test_positions_come_back_from_their_text(position: Position) -> None:
     assert Position.parse(str(position)) == position

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from tests.wire import protocol
 from trio_extreme.errors import ProtocolError
@@ -17,7 +16,6 @@ from trio_extreme.wire.commands import MESSAGES, Command, command_name, decode_p
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-many = settings(deadline=None, max_examples=5000 if os.environ.get("TRIO_EXTREME_LONG") else 300)
 ID = UUID("01234567-89ab-cdef-0123-456789abcdef")
 # 0xD1 has two names, one for each of its forms.
 NAMES = [(code, name) for code, name, _ in protocol.COMMANDS if name != "SCAVENGE_DATABASE_RESPONSE"]
@@ -56,7 +54,6 @@ def test_commands_without_a_message(command: int) -> None:
         decode_payload(command, b"")
 
 
-@many
 @given(carrying, st.binary(max_size=80))
 def test_garbage_is_a_message_or_a_protocol_error(command: int, payload: bytes) -> None:
     check(command, payload)
@@ -70,7 +67,6 @@ def full_example() -> bytes:
     return schema.StreamEventAppeared(event=event).SerializeToString()
 
 
-@many
 @given(carrying, st.data())
 def test_damaged_messages_are_messages_or_protocol_errors(command: int, data: st.DataObject) -> None:
     payload = bytearray(full_example())

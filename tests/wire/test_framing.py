@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, strategies as st
 
 from trio_extreme.errors import FrameTooLarge, ProtocolError
 from trio_extreme.values import MAX_NAME_SIZE, MAX_TOKEN_SIZE, Credentials
@@ -31,8 +31,6 @@ from trio_extreme.wire.framing import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-LONG = bool(os.environ.get("TRIO_EXTREME_LONG"))
-many = settings(deadline=None, max_examples=3000 if LONG else 150)
 
 ID = UUID("01234567-89ab-cdef-0123-456789abcdef")
 ADMIN = Credentials("admin", "changeit")
@@ -108,7 +106,6 @@ def test_shortest_frame() -> None:
 # Any split of the same bytes.
 
 
-@many
 @given(frames_st, st.lists(st.integers(0, 400)))
 def test_any_split_gives_the_same_frames(parts: list[tuple[int, bytes, bytes]], cuts: list[int]) -> None:
     data = b"".join(encode_frame(*part) for part in parts)
@@ -118,7 +115,6 @@ def test_any_split_gives_the_same_frames(parts: list[tuple[int, bytes, bytes]], 
     assert buffer.buffered == 0
 
 
-@many
 @given(frames_st, st.integers(0, 400))
 def test_a_cut_stream_gives_the_whole_frames_before_the_cut(parts: list[tuple[int, bytes, bytes]], cut: int) -> None:
     data = b"".join(encode_frame(*part) for part in parts)[:cut]
@@ -145,7 +141,6 @@ def test_a_large_frame_in_pieces_of_one_size(size: int) -> None:
     assert got == [(0xB3, 0, ID.bytes_le, payload)] * 3
 
 
-@many
 @given(st.lists(st.sampled_from([1, 2, 100, 4095, 4096, 5000]), min_size=1, max_size=8))
 def test_chunks_of_mixed_sizes_and_types_stay_the_callers_own(sizes: list[int]) -> None:
     """TLS streams give bytearrays; what was fed is neither changed nor still looked at."""
@@ -177,7 +172,6 @@ def test_an_empty_chunk_is_nothing() -> None:
 # Any bytes at all.
 
 
-@many
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400)))
 def test_garbage_is_frames_or_a_protocol_error_whatever_the_split(data: bytes, cuts: list[int]) -> None:
     check_against_reference(data, cuts, limit=100)
@@ -191,7 +185,6 @@ mutated_st = st.builds(
 )
 
 
-@many
 @given(mutated_st, st.lists(st.integers(0, 400)))
 def test_damaged_frames_are_frames_or_a_protocol_error(data: bytes, cuts: list[int]) -> None:
     check_against_reference(data, cuts, limit=70)
@@ -277,7 +270,6 @@ class Oversize:
         self.seen.append((correlation, length))
 
 
-@many
 @given(
     st.lists(st.tuples(st.binary(min_size=16, max_size=16), st.integers(0, 120)), max_size=6),
     st.lists(st.integers(0, 900)),
@@ -368,21 +360,18 @@ names_st = st.text(max_size=255).filter(lambda text: len(text.encode()) <= MAX_N
 logins_st = names_st.filter(bool)
 
 
-@many
 @given(logins_st, names_st, st.binary(max_size=50))
 def test_logins_come_back(login: str, password: str, payload: bytes) -> None:
     credentials = Credentials(login, password)
     assert decode_credentials(encode_credentials(credentials) + payload) == (credentials, payload)
 
 
-@many
 @given(st.text(st.characters(max_codepoint=127), min_size=1, max_size=300), st.binary(max_size=50))
 def test_tokens_come_back(token: str, payload: bytes) -> None:
     credentials = Credentials(token=token)
     assert decode_credentials(encode_credentials(credentials) + payload, tokens=True) == (credentials, payload)
 
 
-@many
 @given(st.text(st.characters(max_codepoint=127), min_size=1, max_size=127), names_st, st.binary(max_size=50))
 def test_short_ascii_logins_are_no_tokens_to_servers_that_take_both(login: str, password: str, payload: bytes) -> None:
     encoded = encode_credentials(Credentials(login, password))
@@ -425,7 +414,6 @@ def test_cut_tokens() -> None:
             decode_credentials(encoded[:size], tokens=True)
 
 
-@many
 @given(body=st.binary(max_size=40), tokens=st.booleans())
 def test_any_bytes_are_credentials_or_a_protocol_error(*, body: bytes, tokens: bool) -> None:
     try:

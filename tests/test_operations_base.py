@@ -1,0 +1,140 @@
+"""The answers any request can get."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given, strategies as st
+
+from trio_extreme.errors import BadRequest, NotAuthenticated, NotMaster, NotReady, ProtocolError, TrioExtremeError
+from trio_extreme.operations.base import AskAgain, Operation, Resend, access_denied, master_endpoint, server_error
+from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
+from trio_extreme.operations.session import Identify, Ping
+from trio_extreme.operations.subscribing import Subscribe
+from trio_extreme.operations.writing import Append, Delete
+from trio_extreme.values import ANY, Position
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+Info = schema.NotHandled.MasterInfo
+ORIGIN = Position(0, 0)
+
+EVERY: list[Operation[object]] = [
+    Ping(),
+    Identify("name"),
+    Append("s", [], ANY, require_master=True),
+    Delete("s", ANY, hard=False, require_master=True),
+    ReadEvent("s", LAST, resolve_links=True, require_master=False),
+    ReadStream("s", 0, 5, backwards=False, resolve_links=True, require_master=False),
+    ReadStream("s", LAST, 5, backwards=True, resolve_links=True, require_master=False),
+    ReadAll(ORIGIN, 5, backwards=False, resolve_links=False, require_master=False),
+    ReadAll(ORIGIN, 5, backwards=True, resolve_links=False, require_master=False),
+    Subscribe("s", resolve_links=True),
+]
+every = pytest.mark.parametrize("operation", EVERY, ids=lambda operation: type(operation).__name__)
+
+
+def not_handled(reason: int, info: Info | None = None) -> bytes:
+    extra = info.SerializeToString() if info else b""
+    return schema.NotHandled(reason=reason, additional_info=extra).SerializeToString()
+
+
+@every
+def test_not_authenticated(operation: Operation[object]) -> None:
+    with pytest.raises(NotAuthenticated, match=r"\(Not Authenticated\): check user name and password"):
+        operation.decide(Command.NOT_AUTHENTICATED, b"Not Authenticated")
+
+
+@every
+@pytest.mark.parametrize("reason", [0, 1, 99])
+def test_not_ready_and_too_busy_are_asked_again(operation: Operation[object], reason: int) -> None:
+    """TooBusy is defined and never sent; an unknown reason was not executed either."""
+    with pytest.raises(AskAgain) as caught:
+        operation.decide(Command.NOT_HANDLED, not_handled(reason))
+    assert isinstance(caught.value.error, NotReady)
+    assert ("too busy" in str(caught.value.error)) == (reason == 1)
+    assert not caught.value.executed
+
+
+@every
+def test_not_master_says_where_it_is(operation: Operation[object]) -> None:
+    info = Info(external_tcp_address="10.0.0.2", external_tcp_port=1113)
+    with pytest.raises(NotMaster, match=r"that is 10.0.0.2:1113") as caught:
+        operation.decide(Command.NOT_HANDLED, not_handled(2, info))
+    assert caught.value.endpoint == ("10.0.0.2", 1113)
+
+
+@every
+def test_read_only_replicas_send_nobody_to_the_master(operation: Operation[object]) -> None:
+    info = Info(external_tcp_address="10.0.0.2", external_tcp_port=1113)
+    with pytest.raises(NotMaster, match="read-only replica") as caught:
+        operation.decide(Command.NOT_HANDLED, not_handled(3, info))
+    assert caught.value.endpoint is None
+
+
+@every
+def test_an_answer_to_something_else(operation: Operation[object]) -> None:
+    with pytest.raises(ProtocolError, match="CHECKPOINT_REACHED came as the answer to "):
+        operation.decide(Command.CHECKPOINT_REACHED, b"")
+    with pytest.raises(ProtocolError, match="0x99 came as the answer to "):
+        operation.decide(0x99, b"")
+
+
+@every
+@given(payload=st.binary(max_size=60), command=st.sampled_from([None, *Command]))
+def test_garbage_as_an_answer(operation: Operation[object], command: Command | None, payload: bytes) -> None:
+    with suppress(AskAgain, TrioExtremeError):
+        operation.decide(operation.answer if command is None else command, payload)
+
+
+def test_bad_request() -> None:
+    with pytest.raises(BadRequest, match="Could not unwrap network package"):
+        Ping().decide(Command.BAD_REQUEST, b"Could not unwrap\r\n network package")
+
+
+def test_a_peers_text_is_bounded_and_on_one_line() -> None:
+    for text in (str(server_error("a\n" + "b" * 5000)), refusal(b"a\n\xff" + b"b" * 5000)):
+        assert "\n" not in text
+        assert len(text) < 2100
+
+
+def refusal(text: bytes) -> str:
+    with pytest.raises(BadRequest) as caught:
+        Ping().decide(Command.BAD_REQUEST, text)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        Info(),
+        # The master takes TLS only.
+        Info(external_secure_tcp_address="10.0.0.2", external_secure_tcp_port=1115),
+        Info(external_tcp_address="10.0.0.2"),
+        Info(external_tcp_port=1113),
+    ],
+)
+def test_not_master_without_an_address(info: Info) -> None:
+    assert master_endpoint(info.SerializeToString()) is None
+    with pytest.raises(NotMaster, match="it names none"):
+        Ping().decide(Command.NOT_HANDLED, not_handled(2, info))
+
+
+def test_not_master_with_garbage() -> None:
+    with pytest.raises(ProtocolError):
+        Ping().decide(Command.NOT_HANDLED, schema.NotHandled(reason=2, additional_info=b"\xff").SerializeToString())
+
+
+def test_access_denied_names_what() -> None:
+    assert str(access_denied("fly")) == "access denied: the user may not fly"
+
+
+def test_what_an_operation_is_by_default() -> None:
+    operation: Operation[None] = Operation()
+    assert operation.resend is Resend.AGAIN
+    assert list(operation.event_ids) == []
+    with pytest.raises(NotImplementedError):
+        operation.payload()
+    with pytest.raises(NotImplementedError):
+        operation.read(b"")

@@ -1,0 +1,68 @@
+"""Volatile subscriptions: what is sent, its confirmation, and each way the server ends one."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_extreme.errors import AccessDenied, NotAuthenticated, ProtocolError, SubscriptionDropped
+from trio_extreme.operations.base import Resend
+from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe, drop_error
+from trio_extreme.values import DropReason
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+STREAM = Subscribe("s", resolve_links=False)
+LOG = Subscribe(ALL_STREAMS, resolve_links=True)
+Reason = schema.SubscriptionDropped.SubscriptionDropReason
+
+
+def dropped(reason: int) -> bytes:
+    return schema.SubscriptionDropped(reason=reason).SerializeToString()
+
+
+def test_what_is_sent() -> None:
+    """The empty name of the log is written: servers break without it."""
+    assert STREAM.payload().hex() == "0a01731000"
+    assert LOG.payload().hex() == "0a001001"
+    assert (STREAM.command, STREAM.answer, STREAM.resend) == (0xC0, 0xC1, Resend.AGAIN)
+
+
+def test_confirmed() -> None:
+    payload = schema.SubscriptionConfirmation(last_commit_position=9, last_event_number=3).SerializeToString()
+    assert STREAM.decide(Command.SUBSCRIPTION_CONFIRMATION, payload) == (9, 3)
+    # Servers from 22.6 send 0 for the log, older ones nothing.
+    assert LOG.decide(Command.SUBSCRIPTION_CONFIRMATION, payload) == (9, None)
+
+
+def test_servers_from_22_6_leave_out_zeros() -> None:
+    assert STREAM.read(b"") == (0, 0)
+
+
+def test_a_drop_instead_of_a_confirmation() -> None:
+    with pytest.raises(AccessDenied, match="may not read stream 's', or subscribe to it"):
+        STREAM.decide(Command.SUBSCRIPTION_DROPPED, dropped(Reason.AccessDenied))
+    with pytest.raises(AccessDenied, match=r"\$all"):
+        LOG.decide(Command.SUBSCRIPTION_DROPPED, dropped(Reason.AccessDenied))
+    with pytest.raises(NotAuthenticated):
+        LOG.decide(Command.NOT_AUTHENTICATED, b"")
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (dropped(Reason.Unsubscribed), DropReason.UNSUBSCRIBED),
+        # Left out by servers from 22.6.
+        (b"", DropReason.UNSUBSCRIBED),
+        (dropped(Reason.NotFound), DropReason.OTHER),
+        (dropped(99), DropReason.OTHER),
+    ],
+)
+def test_drops(payload: bytes, reason: DropReason) -> None:
+    error = drop_error(payload, "s")
+    assert isinstance(error, SubscriptionDropped)
+    assert error.reason is reason
+
+
+def test_a_drop_of_garbage() -> None:
+    with pytest.raises(ProtocolError):
+        drop_error(b"\xff", "s")
