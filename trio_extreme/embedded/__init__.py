@@ -1,0 +1,13 @@
+"""An Event Store-compatible node in this process, for demos, development and tests.
+
+    async with open_node() as node, open_connection(node.settings) as conn:
+        ...
+
+It keeps its log in memory and answers as real servers of the version that is asked for do, limits and errors included.
+"""
+
+from trio_extreme.embedded.acl import User
+from trio_extreme.embedded.node import Node, open_node
+from trio_extreme.embedded.versions import VERSIONS
+
+__all__ = ["VERSIONS", "Node", "User", "open_node"]

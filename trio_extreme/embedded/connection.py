@@ -1,0 +1,160 @@
+"""The server's side of one connection: a reader, a writer, and the heartbeats (docs/protocol.md, 1.1 and 1.3).
+
+Rule 1: only the writer sends, so that a slow client blocks nothing but its own writer.
+Rule 2: queueing never waits. A client that does not read is cut off by the send limit, as real servers do.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_extreme.embedded.clients import Client
+from trio_extreme.errors import ProtocolError
+from trio_extreme.tasks import open_plain_nursery
+from trio_extreme.transport import READ_SIZE
+from trio_extreme.wire.commands import Command
+from trio_extreme.wire.framing import NO_CORRELATION, Frame, FrameBuffer, encode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from random import Random
+
+    from trio_extreme.embedded.service import Service
+
+_JOIN = 65_536
+"""Bytes that are sent in one piece, where single packages are smaller."""
+_YIELD_AFTER = 32
+"""Packages answered before other tasks get their turn; none may starve beside a client that sends without pause."""
+_GRACE = 1.0
+"""Seconds that last words get."""
+
+
+class Connection:
+    """One client that is connected, from its first byte to the closing of its stream."""
+
+    def __init__(self, service: Service, stream: trio.abc.Stream, random: Random) -> None:
+        self.client = Client(self._send, self._hang_up)
+        self._service = service
+        self._stream = stream
+        self._random = random
+        self._queue: deque[bytes] = deque()
+        self._unsent = 0
+        self._idle_writer = trio.lowlevel.ParkingLot()
+        self._chunks = 0
+        self._hanging_up = False
+        self._scope = trio.CancelScope()
+
+    def __repr__(self) -> str:
+        return f"<Connection of {self.client!r}: {self._unsent} bytes to send>"
+
+    async def run(self) -> None:
+        """Serve the client until either side closes. Raises nothing but what is a bug of this package."""
+        try:
+            with self._scope:
+                async with open_plain_nursery() as nursery:
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._watch)
+        finally:
+            self._service.hub.forget(self.client)
+            await trio.aclose_forcefully(self._stream)
+
+    def cut(self) -> None:
+        """End it at once, without a word, as a network does."""
+        self._scope.cancel()
+
+    def shut_down(self) -> None:
+        """End it as a server does that shuts down: its subscriptions are told."""
+        self._service.hub.drop_all(self.client)
+        self._hang_up()
+
+    async def _read(self) -> None:
+        buffer = FrameBuffer()
+        try:
+            while chunk := await self._stream.receive_some(READ_SIZE):
+                self._chunks += 1
+                await self._answer(buffer.feed(chunk))
+        except ProtocolError as error:
+            self._service.hang_up(self.client, f"Invalid TCP frame received. Error: {error}.")
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self.cut()
+        else:
+            self.cut()
+
+    async def _answer(self, frames: Sequence[Frame]) -> None:
+        for index, frame in enumerate(frames, 1):
+            if self._hanging_up:
+                return
+            self._service.receive(self.client, frame)
+            # With much to send the writer goes first: who asks for many pages at once must be able to read them.
+            if self._unsent > _JOIN or index % _YIELD_AFTER == 0:
+                await trio.lowlevel.checkpoint()
+
+    async def _write(self) -> None:
+        try:
+            while self._queue or not self._hanging_up:
+                if self._queue:
+                    data = self._take()
+                    await self._stream.send_all(data)
+                    self._unsent -= len(data)
+                else:
+                    await self._idle_writer.park()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+        self.cut()
+
+    def _take(self) -> bytes:
+        """What is sent next: one package, or many small ones in one piece."""
+        parts = [self._queue.popleft()]
+        size = len(parts[0])
+        while self._queue and size + len(self._queue[0]) <= _JOIN:
+            size += len(self._queue[0])
+            parts.append(self._queue.popleft())
+        return b"".join(parts)
+
+    async def _watch(self) -> None:
+        """Ask for a sign of life after an interval of silence, and hang up without a word where none comes.
+
+        Any bytes are one: what they say is not looked at.
+        """
+        version = self._service.store.version
+        while True:
+            seen = self._chunks
+            await trio.sleep(version.heartbeat_interval)
+            if self._chunks == seen:
+                self.client.reply(Command.HEARTBEAT_REQUEST, self._random.randbytes(16))
+                await trio.sleep(version.heartbeat_timeout)
+                if self._chunks == seen:
+                    self.cut()
+
+    def _send(self, frame: bytes) -> None:
+        """Queue a frame; the limits are on what waited before it, as in real servers."""
+        if self._hanging_up:
+            return
+        version = self._service.store.version
+        if len(self._queue) > version.queue_limit:
+            self._overflow(f"Connection queue size is too large: {len(self._queue)}.")
+        elif version.send_limit is not None and self._unsent > version.send_limit:
+            self._overflow(f"Connection pending send bytes is too large: {self._unsent}.")
+        else:
+            self._put(frame)
+
+    def _put(self, frame: bytes) -> None:
+        self._queue.append(frame)
+        self._unsent += len(frame)
+        self._idle_writer.unpark()
+
+    def _overflow(self, text: str) -> None:
+        """Close at once: the reason comes after whatever is being sent, if the client reads it in time."""
+        self._queue.clear()
+        self._put(encode_frame(Command.BAD_REQUEST, NO_CORRELATION, text.encode()))
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Answer nothing more, and close when what is queued has been sent, or cannot be in time."""
+        self._hanging_up = True
+        self._idle_writer.unpark()
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + _GRACE)

@@ -1,0 +1,118 @@
+"""What the server reads in a stream's metadata and in `$settings` (docs/protocol.md, 3.12). Pure.
+
+It is not the client's reading of the same JSON: two readings cannot share a misunderstanding.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeAlias
+
+
+class Right(Enum):
+    """What may be done to a stream; the values are the keys of the `$acl` object."""
+
+    READ = "$r"
+    WRITE = "$w"
+    DELETE = "$d"
+    READ_METADATA = "$mr"
+    WRITE_METADATA = "$mw"
+
+
+Acl: TypeAlias = dict[Right, tuple[str, ...]]
+"""The roles that have a right; a right that is not in it is decided elsewhere."""
+
+NO_ACL: Acl = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What of a stream's metadata the server itself obeys."""
+
+    max_count: int | None = None
+    max_age: int | None = None
+    truncate_before: int | None = None
+    acl: Acl = field(default_factory=dict)
+
+
+NO_METADATA = Metadata()
+METASTREAM = Metadata(max_count=1)
+"""Metastreams have no metadata of their own and keep one event."""
+
+
+def parse_metadata(data: bytes) -> Metadata:
+    """The metadata in the data of the last event of a metastream.
+
+    Data that is no JSON object, or holds a wrong type, is no metadata at all: the server does not keep the half of it.
+    """
+    try:
+        document = _parse_object(data)
+        return Metadata(
+            _parse_number(document, "$maxCount", 1),
+            _parse_number(document, "$maxAge", 1),
+            _parse_number(document, "$tb", 0),
+            _parse_acl(document.get("$acl", {})),
+        )
+    except ValueError:
+        return NO_METADATA
+
+
+def with_truncate_before(data: bytes, number: int) -> bytes | None:
+    """The same metadata with another `$tb`; None where the data is no JSON object."""
+    try:
+        document = _parse_object(data)
+    except ValueError:
+        return None
+    return dump(document | {"$tb": number})
+
+
+def dump(document: dict[str, Any]) -> bytes:
+    """The JSON a server writes: no spaces."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def parse_settings(data: bytes) -> tuple[Acl, Acl]:
+    """The rights on user streams and on system streams that the data of the last event of `$settings` gives."""
+    try:
+        document = _parse_object(data)
+        return _parse_acl(document.get("$userStreamAcl", {})), _parse_acl(document.get("$systemStreamAcl", {}))
+    except ValueError:
+        return NO_ACL, NO_ACL
+
+
+def _parse_object(data: bytes) -> dict[str, Any]:
+    # UnicodeDecodeError and JSONDecodeError are ValueErrors too.
+    document = json.loads(data)
+    if not isinstance(document, dict):
+        msg = "no JSON object"
+        raise ValueError(msg)  # noqa: TRY004 - one kind of error for data that is no metadata
+    return document
+
+
+def _parse_number(document: dict[str, Any], key: str, least: int) -> int | None:
+    value = document.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{key} is no integer"
+        raise ValueError(msg)  # noqa: TRY004 - as above
+    return value if value >= least else None
+
+
+def _parse_acl(document: object) -> Acl:
+    if document is None:
+        return NO_ACL
+    if not isinstance(document, dict):
+        msg = "an ACL is an object"
+        raise ValueError(msg)  # noqa: TRY004 - as above
+    return {right: _parse_roles(document[right.value]) for right in Right if document.get(right.value) is not None}
+
+
+def _parse_roles(value: object) -> tuple[str, ...]:
+    roles = [value] if isinstance(value, str) else value
+    if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+        msg = "roles are a string or a list of strings"
+        raise ValueError(msg)
+    return tuple(roles)

@@ -1,0 +1,144 @@
+"""A node: a service and the connections to it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_extreme.embedded.acl import DEFAULT_USERS, User
+from trio_extreme.embedded.connection import Connection
+from trio_extreme.embedded.memory import memory_connection
+from trio_extreme.embedded.service import Service
+from trio_extreme.embedded.store import Store
+from trio_extreme.embedded.versions import find_version
+from trio_extreme.settings import Settings
+from trio_extreme.tasks import open_plain_nursery
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+_NAME_PORT = 1113
+"""The port that a node without sockets goes by: what a real server's is by default."""
+_CLOSING_TIME = 0.5
+"""Seconds that connections get to end when the node stops."""
+
+
+class Node:
+    """A running node. `open_node` makes it."""
+
+    def __init__(self, service: Service, host: str, random: Random) -> None:
+        self.host = host
+        #: Where it listens; 1113 for a node without sockets, which only `connect` leads to.
+        self.port = _NAME_PORT
+        #: What the node holds, for tests that look inside.
+        self.store = service.store
+        self._service = service
+        self._random = random
+        self._nursery: trio.Nursery | None = None
+        self._connections: dict[Connection, None] = {}
+        self._all_ended = trio.lowlevel.ParkingLot()
+
+    def __repr__(self) -> str:
+        return f"<Node {self.store.version.name} at {self.host}:{self.port}, {len(self._connections)} connections>"
+
+    @property
+    def version(self) -> str:
+        """The server that this node is."""
+        return self.store.version.name
+
+    @property
+    def settings(self) -> Settings:
+        """What a client needs to connect to it as admin."""
+        return Settings(host=self.host, port=self.port, username="admin", password=DEFAULT_USERS["admin"].password)
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        """A stream in memory to this node, whatever host and port are: the seam of `trio_extreme.transport.Connect`.
+
+        Raises `ConnectionRefusedError` once the node has stopped. Cancelling leaves no connection behind.
+        """
+        await trio.lowlevel.checkpoint()
+        if self._nursery is None:
+            msg = f"nothing listens at {host}:{port}: the node was closed"
+            raise ConnectionRefusedError(msg)
+        ours, theirs = memory_connection()
+        self._nursery.start_soon(self._serve, ours)
+        return theirs
+
+    def disconnect_all(self) -> None:
+        """Cut every connection without a word, as a network does that fails. New ones are welcome."""
+        for connection in self._connections:
+            connection.cut()
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        connection = Connection(self._service, stream, self._random)
+        self._connections[connection] = None
+        try:
+            await connection.run()
+        finally:
+            del self._connections[connection]
+            self._all_ended.unpark_all()
+
+    async def _listen(self, port: int, *, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
+        listeners = await trio.open_tcp_listeners(port, host=self.host)
+        self.port = listeners[0].socket.getsockname()[1]
+        await trio.serve_listeners(self._serve, listeners, handler_nursery=self._nursery, task_status=task_status)
+
+    async def _run(self, port: int | None, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        """Everything that runs, until the scope that is reported back is cancelled.
+
+        The scope is shielded: a client in a cancelled block must find its server alive, or it could not say goodbye.
+        """
+        with trio.CancelScope() as scope:
+            async with open_plain_nursery() as nursery:
+                self._nursery = nursery
+                if port is not None:
+                    await nursery.start(self._listen, port)
+                scope.shield = True
+                task_status.started(scope)
+                await trio.sleep_forever()
+
+    async def _stop(self) -> None:
+        """Say goodbye to every client, and wait for those that listen."""
+        self._nursery = None
+        for connection in self._connections:
+            connection.shut_down()
+        while self._connections:
+            await self._all_ended.park()
+
+
+@asynccontextmanager
+async def open_node(
+    *,
+    port: int | None = 0,
+    host: str = "127.0.0.1",
+    version: str = "4.1.1",
+    users: Mapping[str, User] | None = None,
+    now: Callable[[], float] = time.time,
+    random: Random | None = None,
+) -> AsyncIterator[Node]:
+    """A node in this process, with an empty log in memory, that answers as a real server of `version` does.
+
+    It listens on `port` of `host`, 0 for a free one, None for no socket at all: then only `node.connect` leads to it,
+    which works under a mock clock. It knows the users `admin` and `ops`, both with the password `changeit`, and those
+    given in `users`. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge` counts from
+    it; `random` makes its ids. With both given, and no socket, it does the same each time.
+
+    Leaving the block ends every connection, as a server does that shuts down, within half a second. Raises `OSError`
+    where it cannot listen and `InvalidArgument` for a version it does not know.
+    """
+    random = random or Random()  # noqa: S311 - ids, not secrets
+    store = Store(find_version(version), now=now, random=random)
+    service = Service(store, {**DEFAULT_USERS, **(users or {})})
+    node = Node(service, host, random)
+    async with open_plain_nursery() as nursery:
+        scope: trio.CancelScope = await nursery.start(node._run, port)  # noqa: SLF001 - one class in two pieces
+        try:
+            yield node
+        finally:
+            with trio.move_on_after(_CLOSING_TIME, shield=True):
+                await node._stop()  # noqa: SLF001
+            scope.cancel()

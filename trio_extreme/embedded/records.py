@@ -1,0 +1,126 @@
+"""Events as the log holds them, each serialized once, when it is written. Pure.
+
+A page of a thousand events is then a join of a thousand byte strings: nothing is encoded when it is read.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from trio_extreme.wire import schema
+
+WIDE_TOMBSTONE = 2**63 - 1
+NARROW_TOMBSTONE = 2**31 - 1
+"""What a tombstone's number is for clients that never said they know 64-bit numbers (docs/protocol.md, 1.3)."""
+
+DELETED_TYPE = "$streamDeleted"
+LINK_TYPE = "$>"
+METADATA_TYPE = "$metadata"
+JSON = 1
+"""The content type of JSON; all others are binary."""
+
+_TICKS_OF_1970 = 621_355_968_000_000_000
+_RECORD_OVERHEAD = 82
+"""Bytes of a log record beside its texts, its data and its event number; seen in positions of real servers."""
+
+
+class Record:
+    """One event in the log. `field` is its EventRecord as field 1 of a message, tag and length included."""
+
+    __slots__ = ("end", "field", "id", "number", "position", "stream", "type", "written")
+
+    def __init__(self, position: int, size: int, event: schema.EventRecord) -> None:
+        self.stream = event.event_stream_id
+        self.number = event.event_number
+        self.id = event.event_id
+        self.type = event.event_type
+        #: Microseconds since 1970.
+        self.written = (event.created - _TICKS_OF_1970) // 10
+        self.position = position
+        self.end = position + size
+        self.field = encode_field(1, event.SerializeToString())
+
+    def __repr__(self) -> str:
+        return f"<Record {self.number}@{self.stream} {self.type} at {self.position}>"
+
+    @property
+    def event(self) -> schema.EventRecord:
+        """The whole event, decoded anew."""
+        return schema.ResolvedIndexedEvent.FromString(self.field).event
+
+    def field_for(self, *, wide: bool) -> bytes:
+        """`field` with the numbers this client knows. Only a tombstone's number does not fit into 32 bits."""
+        if wide or self.number != WIDE_TOMBSTONE:
+            return self.field
+        event = self.event
+        event.event_number = NARROW_TOMBSTONE
+        return encode_field(1, event.SerializeToString())
+
+
+class Resolved(NamedTuple):
+    """What a read gives for one record: the record itself, or where it leads if it is a link that was followed.
+
+    The target of a dead link is None.
+    """
+
+    record: Record
+    is_followed: bool = False
+    target: Record | None = None
+
+
+def make_event(stream: str, number: int, new: schema.NewEvent, created: int) -> schema.EventRecord:
+    """The message, with every field present that servers always send. `created` is in microseconds since 1970.
+
+    One flag says whether data and metadata are JSON. Times are plain ticks: the servers of the recordings leave out
+    the two bits that say "UTC" (docs/protocol.md, 2.4, has them).
+    """
+    content = int(new.data_content_type == JSON)
+    return schema.EventRecord(
+        event_stream_id=stream,
+        event_number=number,
+        event_id=new.event_id,
+        event_type=new.event_type,
+        data_content_type=content,
+        metadata_content_type=content,
+        data=new.data,
+        metadata=new.metadata,
+        created=_TICKS_OF_1970 + created * 10,
+        created_epoch=created // 1000,
+    )
+
+
+def record_size(stream: str, type: str, data_size: int, number_size: int) -> int:
+    """Bytes such a record takes in the log, by which the position of the next one is larger."""
+    return _RECORD_OVERHEAD + number_size + len(stream.encode()) + len(type.encode()) + data_size
+
+
+def encode_field(number: int, body: bytes) -> bytes:
+    """A message, or bytes, as a field of a message."""
+    return bytes([number << 3 | 2]) + encode_varint(len(body)) + body
+
+
+def encode_varint(value: int) -> bytes:
+    """A number from 0 up, as protobuf writes it."""
+    if value < 0x80:  # noqa: PLR2004 - seven bits a byte
+        return bytes([value])
+    parts = bytearray()
+    while value >= 0x80:  # noqa: PLR2004
+        parts.append(value & 0x7F | 0x80)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+def encode_indexed(resolved: Resolved, *, wide: bool = True) -> bytes:
+    """A ResolvedIndexedEvent: what a stream's page holds. A dead link has no event there."""
+    record, is_followed, target = resolved
+    if not is_followed:
+        return record.field_for(wide=wide)
+    # A field of the same message under another number differs in its first byte alone.
+    return (b"" if target is None else target.field) + b"\x12" + record.field[1:]
+
+
+def encode_resolved(resolved: Resolved, *, wide: bool) -> bytes:
+    """A ResolvedEvent: what a page of the log and a subscription hold, with the position of the record itself."""
+    position = encode_varint(resolved.record.position)
+    return b"".join((encode_indexed(resolved, wide=wide), b"\x18", position, b"\x20", position))

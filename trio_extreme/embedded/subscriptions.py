@@ -1,0 +1,113 @@
+"""Volatile subscriptions: who gets what is written from now on (docs/protocol.md, 3.8). Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from trio_extreme.embedded.acl import ALL_STREAM, is_allowed
+from trio_extreme.embedded.metadata import Right
+from trio_extreme.embedded.reading import resolve
+from trio_extreme.embedded.records import Record, Resolved, encode_field, encode_resolved
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_extreme.embedded.clients import Client, Request
+    from trio_extreme.embedded.store import Store
+
+DropReason = schema.SubscriptionDropped.SubscriptionDropReason
+_EVERYTHING = ""
+"""What SubscribeToStream names for the log of all streams; "$all" is a stream's name like any other there."""
+
+
+class Subscription(NamedTuple):
+    """One confirmed subscription."""
+
+    client: Client
+    correlation: bytes
+    stream: str
+    resolves_links: bool
+
+
+class Hub:
+    """All subscriptions of a node, by stream, each list in the order in which they came."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._by_stream: dict[str, list[Subscription]] = {}
+
+    def __repr__(self) -> str:
+        return f"<Hub: {sum(map(len, self._by_stream.values()))} subscriptions>"
+
+    def subscribe(self, request: Request) -> None:
+        """SubscribeToStream. An id used twice has its events twice, and only the later one can be unsubscribed."""
+        message: schema.SubscribeToStream = request.message
+        if not message.HasField("event_stream_id"):
+            # The servers of this age fail inside over a missing name and never answer (docs/protocol.md, 2.4).
+            return
+        stream = message.event_stream_id
+        if not is_allowed(self._store, request.identity, Right.READ, stream or ALL_STREAM):
+            dropped = schema.SubscriptionDropped(reason=DropReason.AccessDenied)
+            request.reply(Command.SUBSCRIPTION_DROPPED, dropped)
+            return
+        subscription = Subscription(request.client, request.correlation, stream, message.resolve_link_tos)
+        request.client.subscriptions[request.correlation] = subscription
+        self._by_stream.setdefault(stream, []).append(subscription)
+        request.reply(Command.SUBSCRIPTION_CONFIRMATION, self._confirmation(request.client, stream))
+
+    def unsubscribe(self, request: Request) -> None:
+        """UnsubscribeFromStream. An id without a subscription gets no answer."""
+        subscription = request.client.subscriptions.pop(request.correlation, None)
+        if subscription is not None:
+            self._remove(subscription)
+            # The reason is Unsubscribed, which servers leave out.
+            request.reply(Command.SUBSCRIPTION_DROPPED, schema.SubscriptionDropped())
+
+    def publish(self, records: Iterable[Record]) -> None:
+        """Push what was written to all that subscribed to it."""
+        for record in records:
+            everywhere = self._by_stream.get(_EVERYTHING, ())
+            subscriptions = [*everywhere, *self._by_stream.get(record.stream, ())]
+            if subscriptions:
+                self._push(record, subscriptions)
+
+    def drop_all(self, client: Client) -> None:
+        """Tell a client that its subscriptions end, as a server does that shuts down."""
+        for correlation in client.subscriptions:
+            client.reply(Command.SUBSCRIPTION_DROPPED, correlation)
+        self.forget(client)
+
+    def forget(self, client: Client) -> None:
+        """The client is gone: nothing more is pushed to it."""
+        client.subscriptions.clear()
+        for stream, subscriptions in list(self._by_stream.items()):
+            left = [subscription for subscription in subscriptions if subscription.client is not client]
+            self._put(stream, left)
+
+    def _confirmation(self, client: Client, stream: str) -> schema.SubscriptionConfirmation:
+        confirmation = schema.SubscriptionConfirmation(last_commit_position=self._store.log.last)
+        if stream != _EVERYTHING:
+            confirmation.last_event_number = client.number(self._store.last_number(stream))
+        return confirmation
+
+    def _push(self, record: Record, subscriptions: Iterable[Subscription]) -> None:
+        """One payload serves all that see the event alike: with 64-bit numbers or not, links resolved or not."""
+        payloads: dict[tuple[bool, bool], bytes] = {}
+        for client, correlation, _, resolves in subscriptions:
+            key = client.wide, resolves
+            if key not in payloads:
+                resolved = resolve(self._store, record) if resolves else Resolved(record)
+                payloads[key] = encode_field(1, encode_resolved(resolved, wide=client.wide))
+            client.reply(Command.STREAM_EVENT_APPEARED, correlation, payloads[key])
+
+    def _remove(self, subscription: Subscription) -> None:
+        subscriptions = self._by_stream[subscription.stream]
+        self._put(subscription.stream, [other for other in subscriptions if other is not subscription])
+
+    def _put(self, stream: str, subscriptions: list[Subscription]) -> None:
+        if subscriptions:
+            self._by_stream[stream] = subscriptions
+        else:
+            del self._by_stream[stream]

@@ -1,0 +1,121 @@
+"""Appending and deleting, as requests (docs/protocol.md, 3.1 and 3.3). Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from trio_extreme.embedded.acl import is_allowed
+from trio_extreme.embedded.clients import require
+from trio_extreme.embedded.metadata import Right
+from trio_extreme.embedded.store import Refused, Written
+from trio_extreme.values import STREAM_EXISTS
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio_extreme.embedded.clients import Request
+    from trio_extreme.embedded.records import Record
+    from trio_extreme.embedded.store import Store
+    from trio_extreme.embedded.subscriptions import Hub
+
+MAX_EVENT_SIZE = 16 * 1024 * 1024 - 10_000
+"""Bytes of one event's data and metadata, and twice its type's characters."""
+
+_INVALID = -(2**31)
+"""What a failed append has for numbers; no -1, which would be a number before the first."""
+_NOWHERE = -1
+_ANY = -2
+_TEXTS = {
+    schema.OperationResult.WrongExpectedVersion: "Wrong expected version.",
+    schema.OperationResult.StreamDeleted: "Stream is deleted.",
+    schema.OperationResult.AccessDenied: "Access denied.",
+}
+
+
+class Writes:
+    """The handlers of requests that change streams."""
+
+    def __init__(self, store: Store, hub: Hub) -> None:
+        self._store = store
+        self._hub = hub
+
+    def append(self, request: Request) -> None:
+        """WriteEvents."""
+        message: schema.WriteEvents = request.message
+        stream, expected = message.event_stream_id, message.expected_version
+        require(stream != "", "the stream's name is empty")
+        require(expected >= _ANY or expected == STREAM_EXISTS, f"expected version {expected}")
+        for event in message.events:
+            _check_event(event)
+        if is_allowed(self._store, request.identity, Right.WRITE, stream):
+            outcome = self._store.append(stream, expected, message.events)
+        else:
+            outcome = Refused(schema.OperationResult.AccessDenied)
+        reply = _append_reply(outcome)
+        if self._store.version.says_current_version:
+            reply.current_version = outcome.current if isinstance(outcome, Refused) else 0
+        self._finish(outcome, lambda: request.reply(Command.WRITE_EVENTS_COMPLETED, reply))
+
+    def delete(self, request: Request) -> None:
+        """DeleteStream."""
+        message: schema.DeleteStream = request.message
+        stream, expected = message.event_stream_id, message.expected_version
+        require(stream != "", "the stream's name is empty")
+        require(expected >= _ANY, f"expected version {expected}")
+        if is_allowed(self._store, request.identity, Right.DELETE, stream):
+            outcome = self._store.delete(stream, expected, hard=message.hard_delete)
+        else:
+            outcome = Refused(schema.OperationResult.AccessDenied)
+        reply = _delete_reply(outcome)
+        self._finish(outcome, lambda: request.reply(Command.DELETE_STREAM_COMPLETED, reply))
+
+    def _finish(self, outcome: Written | Refused, answer: Callable[[], None]) -> None:
+        """Answer, and push what was written, in this server's order. Clients may count on neither."""
+        records: Sequence[Record] = outcome.records if isinstance(outcome, Written) else ()
+        if self._store.version.pushes_first:
+            self._hub.publish(records)
+            answer()
+        else:
+            answer()
+            self._hub.publish(records)
+
+
+def _check_event(event: schema.NewEvent) -> None:
+    require(len(event.event_id) == 16 and any(event.event_id), "an event id is 16 bytes, not all zero")  # noqa: PLR2004
+    require(event.event_type != "", "an event's type is empty")
+    size = len(event.data) + len(event.metadata) + 2 * len(event.event_type)
+    require(size <= MAX_EVENT_SIZE, f"Record is too big: {size} bytes")
+
+
+def _append_reply(outcome: Written | Refused) -> schema.WriteEventsCompleted:
+    if isinstance(outcome, Refused):
+        return schema.WriteEventsCompleted(
+            result=outcome.result,
+            message=_TEXTS[outcome.result],
+            first_event_number=_INVALID,
+            last_event_number=_INVALID,
+            prepare_position=_INVALID,
+            commit_position=0,
+        )
+    return schema.WriteEventsCompleted(
+        result=schema.OperationResult.Success,
+        first_event_number=outcome.first,
+        last_event_number=outcome.last,
+        prepare_position=outcome.position,
+        commit_position=outcome.position,
+    )
+
+
+def _delete_reply(outcome: Written | Refused) -> schema.DeleteStreamCompleted:
+    if isinstance(outcome, Refused):
+        return schema.DeleteStreamCompleted(
+            result=outcome.result,
+            message=_TEXTS[outcome.result],
+            prepare_position=_NOWHERE,
+            commit_position=_NOWHERE,
+        )
+    return schema.DeleteStreamCompleted(
+        result=schema.OperationResult.Success, prepare_position=outcome.position, commit_position=outcome.position
+    )
