@@ -115,11 +115,40 @@ def test_a_page_of_a_stream() -> None:
     )
     page = FORWARD.decide(Command.READ_STREAM_EVENTS_FORWARD_COMPLETED, done.SerializeToString())
     assert [type(event) for event in page.events] == [Event, Event]
-    assert page[1:] == (9, 20, False)
+    assert (page.next, page.last_number, page.is_end) == (9, 20, False)
+    assert page.size == len(done.SerializeToString())
 
 
 def test_a_page_of_zeros_is_what_servers_from_22_6_leave_out() -> None:
-    assert FORWARD.read(b"") == ([], 0, 0, False)
+    page = ReadStream("s", 1, 1, backwards=True, resolve_links=False, require_master=False).read(b"")
+    assert page == ([], 0, False, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("page", "following", "progress"),
+    [
+        (FORWARD, 4, True),
+        (FORWARD, 3, False),
+        (FORWARD, 2, False),
+        (FORWARD, -1, False),
+        (BACKWARD, 5, True),
+        (BACKWARD, 0, True),
+        (BACKWARD, -1, False),
+        (ReadStream("s", 3, 50, backwards=True, resolve_links=False, require_master=False), 2, True),
+        (ReadStream("s", 3, 50, backwards=True, resolve_links=False, require_master=False), 3, False),
+    ],
+)
+def test_a_page_that_makes_no_progress(page: ReadStream, following: int, progress: bool) -> None:  # noqa: FBT001
+    """A peer could keep a reader busy for ever with it."""
+    done = schema.ReadStreamEventsCompleted(next_event_number=following, is_end_of_stream=False).SerializeToString()
+    if progress:
+        assert page.read(done).next == following
+    else:
+        with pytest.raises(ProtocolError, match=f"goes on at {following}, which is no progress"):
+            page.read(done)
+    # At the end nobody goes on.
+    done = schema.ReadStreamEventsCompleted(next_event_number=following, is_end_of_stream=True).SerializeToString()
+    assert page.read(done).is_end
 
 
 @pytest.mark.parametrize(
@@ -152,7 +181,33 @@ def test_a_page_of_the_log() -> None:
     assert [type(event) for event in page.events] == [LogEvent]
     assert page.events[0].position == Position(12, 11)
     # (x, 0) stays what it is: pitfall 31.
-    assert page[1:] == (Position(10, 9), Position(20, 0), False)
+    assert (page.at, page.next, page.is_end) == (Position(10, 9), Position(20, 0), False)
+    assert page.size == len(done.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("page", "following", "progress"),
+    [
+        (ALL_FORWARD, Position(10, 10), True),
+        (ALL_FORWARD, Position(10, 9), False),
+        (ALL_FORWARD, Position(9, 20), False),
+        (ALL_BACKWARD, Position(10, 8), True),
+        (ALL_BACKWARD, Position(10, 9), False),
+    ],
+)
+def test_a_page_of_the_log_that_makes_no_progress(page: ReadAll, following: Position, progress: bool) -> None:  # noqa: FBT001
+    done = schema.ReadAllEventsCompleted(
+        commit_position=10,
+        prepare_position=9,
+        events=[schema.ResolvedEvent(event=RECORD)],
+        next_commit_position=following.commit,
+        next_prepare_position=following.prepare,
+    ).SerializeToString()
+    if progress:
+        assert page.read(done).next == following
+    else:
+        with pytest.raises(ProtocolError, match="which is no progress"):
+            page.read(done)
 
 
 def test_an_empty_page_is_the_end_of_the_log() -> None:
