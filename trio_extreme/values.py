@@ -53,6 +53,8 @@ class DropReason(Enum):
     OVERFLOW = "overflow"
     #: The server ended it; servers do so when they stop.
     UNSUBSCRIBED = "unsubscribed"
+    #: Its block was left; only who iterates on afterwards meets this.
+    LEFT = "left"
     #: The server ended it for a reason that no volatile subscription has.
     OTHER = "other"
 
@@ -169,3 +171,10 @@ class DeleteResult:
     """What a delete did: where in the log its record is (the tombstone, or the stream's metadata)."""
 
     position: Position | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMissing:
+    """A notice: the stream does not exist yet; its events come as soon as it does."""
+
+    stream: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trio_extreme.errors import EventNotFound, StreamDeleted, StreamNotFound
+from trio_extreme.errors import EventNotFound, ProtocolError, StreamDeleted, StreamNotFound
 from trio_extreme.events import Event, LogEvent
 from trio_extreme.operations.base import Operation, access_denied, server_error, unknown_result
 from trio_extreme.values import Position
@@ -22,21 +22,23 @@ LAST = -1
 
 
 class StreamPage(NamedTuple):
-    """One page of a stream."""
+    """One page of a stream; `size` in bytes."""
 
     events: list[Event]
     next: int
-    last_number: int
     is_end: bool
+    size: int
+    last_number: int
 
 
 class LogPage(NamedTuple):
-    """One page of the log. `at` is the place asked for, as the server understood it."""
+    """One page of the log; `size` in bytes. `at` is the place asked for, as the server understood it."""
 
     events: list[LogEvent]
-    at: Position
     next: Position
     is_end: bool
+    size: int
+    at: Position
 
 
 class ReadEvent(Operation[Event]):
@@ -95,6 +97,7 @@ class ReadStream(Operation[StreamPage]):
         self._stream = stream
         self._start = start
         self._count = count
+        self._backwards = backwards
         self._resolve_links = resolve_links
         self._require_master = require_master
 
@@ -113,9 +116,21 @@ class ReadStream(Operation[StreamPage]):
         done = parse(schema.ReadStreamEventsCompleted, payload)
         if done.result != _STREAM_SUCCESS:
             self._raise(done)
-        return StreamPage(
-            list(map(Event, done.events)), done.next_event_number, done.last_event_number, done.is_end_of_stream
+        page = StreamPage(
+            list(map(Event, done.events)),
+            done.next_event_number,
+            done.is_end_of_stream,
+            len(payload),
+            done.last_event_number,
         )
+        if not page.is_end and not self._goes_on(page.next):
+            raise stuck(page.next)
+        return page
+
+    def _goes_on(self, next_number: int) -> bool:
+        if self._backwards:
+            return next_number >= 0 and (next_number < self._start or self._start == LAST)
+        return next_number > self._start
 
     def _raise(self, done: schema.ReadStreamEventsCompleted) -> None:
         if done.result == _Stream.NoStream:
@@ -139,6 +154,7 @@ class ReadAll(Operation[LogPage]):
         self.answer = self.command + 1
         self._start = start
         self._count = count
+        self._backwards = backwards
         self._resolve_links = resolve_links
         self._require_master = require_master
 
@@ -159,7 +175,10 @@ class ReadAll(Operation[LogPage]):
             self._raise(done)
         events = list(map(LogEvent, done.events))
         at = Position(done.commit_position, done.prepare_position)
-        return LogPage(events, at, Position(done.next_commit_position, done.next_prepare_position), not events)
+        following = Position(done.next_commit_position, done.next_prepare_position)
+        if events and not (following < at if self._backwards else following > at):
+            raise stuck(following)
+        return LogPage(events, following, not events, len(payload), at)
 
     def _raise(self, done: schema.ReadAllEventsCompleted) -> None:
         if done.result == _All.AccessDenied:
@@ -167,3 +186,8 @@ class ReadAll(Operation[LogPage]):
         if done.result == _All.Error:
             raise server_error(done.error)
         raise unknown_result("a read was answered", done.result)
+
+
+def stuck(following: object) -> ProtocolError:
+    """The error for a page that says there is more, and does not say where: reading on would never end."""
+    return ProtocolError(f"the peer sent a page that goes on at {following}, which is no progress")

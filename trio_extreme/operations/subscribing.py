@@ -30,26 +30,26 @@ class Subscribe(Operation[Confirmation]):
     answer = Command.SUBSCRIPTION_CONFIRMATION
 
     def __init__(self, stream: str, *, resolve_links: bool) -> None:
-        self._stream = stream
+        self.stream = stream
         self._resolve_links = resolve_links
 
     def payload(self) -> bytes:
         """A SubscribeToStream. The stream is written for the log too, empty: servers break without it."""
         return schema.SubscribeToStream(
-            event_stream_id=self._stream, resolve_link_tos=self._resolve_links
+            event_stream_id=self.stream, resolve_link_tos=self._resolve_links
         ).SerializeToString()
 
     def read(self, payload: bytes) -> Confirmation:
         """What the server confirmed."""
         confirmed = parse(schema.SubscriptionConfirmation, payload)
         # For a stream servers from 22.6 leave out a zero; for the log nobody means anything by this field.
-        last = None if self._stream == ALL_STREAMS else confirmed.last_event_number
+        last = None if self.stream == ALL_STREAMS else confirmed.last_event_number
         return Confirmation(confirmed.last_commit_position, last)
 
     def refused(self, command: int, payload: bytes) -> Confirmation:
         """A drop instead of a confirmation is a refusal."""
         if command == Command.SUBSCRIPTION_DROPPED:
-            raise drop_error(payload, self._stream)
+            raise drop_error(payload, self.stream)
         return super().refused(command, payload)
 
 

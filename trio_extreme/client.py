@@ -1,0 +1,303 @@
+"""The face: `open_connection`, and every verb of a connection. The file to read first."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_extreme.engine import Engine
+from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent
+from trio_extreme.errors import InvalidArgument, StreamNotFound
+from trio_extreme.operations import checks
+from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
+from trio_extreme.operations.session import Ping, Raw
+from trio_extreme.operations.subscribing import ALL_STREAMS
+from trio_extreme.operations.writing import Append, Delete
+from trio_extreme.reading import LogReader, StreamReader
+from trio_extreme.subscriptions import LiveSubscription
+from trio_extreme.tasks import open_plain_nursery
+from trio_extreme.transport import connect_tcp
+from trio_extreme.values import ANY, END, START, DeleteResult, Position, WriteResult
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from google.protobuf.message import Message
+
+    from trio_extreme.settings import Settings
+    from trio_extreme.statistics import Statistics
+    from trio_extreme.transport import Connect
+    from trio_extreme.values import Credentials, LogPlace, StreamPlace
+
+_LOG_START = Position(0, 0)
+_LOG_END = Position(-1, -1)
+
+
+@asynccontextmanager
+async def open_connection(settings: Settings, *, connect: Connect | None = None) -> AsyncIterator[Connection]:
+    """A connection to one node, as an async context manager.
+
+    The body gets a `Connection` that is connected and identified, and whose credentials the server accepted. Raises
+    `NotAuthenticated` for a wrong password at once, and `ConnectFailed` after `first_attempts`, each of which is
+    logged. Everything that runs for the connection is gone when the block is left, for whatever reason, within
+    `close_timeout` seconds.
+
+    When the connection is lost, the body is not cancelled: every pending and later call and iterator raises
+    `ConnectionLost`, or `OutcomeUnknown` where something may have been written. Tasks may share the connection.
+
+    `connect` is a seam for tests: a coroutine function from host and port to a `trio.abc.Stream`, such as an embedded
+    node's `connect`.
+    """
+    engine = Engine(settings, connect or connect_tcp)
+    async with open_plain_nursery() as nursery:
+        await nursery.start(engine.run)
+        hurry = True
+        try:
+            yield Connection(engine)
+            hurry = False
+        finally:
+            await engine.close(hurry=hurry)
+
+
+class Connection:
+    """A connection to Event Store; made by `open_connection`, and shared by as many tasks as like.
+
+    Every verb that asks the server may raise, beside what its own docstring names: `InvalidArgument` before anything is
+    sent, `AccessDenied` and `NotAuthenticated`, `NotReady` and `NotMaster`, `BadRequest`, `OperationTimedOut` after
+    `operation_timeout`, `ConnectionLost` and `ConnectionClosed`, and `ProtocolError`. `credentials` asks as somebody
+    else than the settings say. Cancelling a call is safe: the connection goes on, what was not sent yet never is, and
+    the answer to what was sent is thrown away.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __repr__(self) -> str:
+        settings = self._engine.settings
+        return f"<Connection to {settings.host}:{settings.port}>"
+
+    # --- anything
+
+    async def execute(
+        self, message: Message, *, command: int | None = None, credentials: Credentials | None = None
+    ) -> Message:
+        """Send any request of `trio_extreme.messages` and return its reply message, whatever its result says.
+
+        `command` is needed where one message serves two (`ReadStreamEvents`, `ReadAllEvents`). What belongs to a
+        subscription or to the session is `InvalidArgument`. Cancelled or without an answer, anything but a read may
+        have happened: then `OutcomeUnknown`.
+        """
+        return await self._engine.call(Raw(message, command), credentials)
+
+    async def ping(self, *, credentials: Credentials | None = None) -> float:
+        """How many seconds a round trip takes. The server checks the credentials."""
+        started = trio.current_time()
+        await self._engine.call(Ping(), credentials)
+        return trio.current_time() - started
+
+    def statistics(self) -> Statistics:
+        """Bytes, frames, requests in flight and what subscriptions hold, at this moment."""
+        return self._engine.statistics
+
+    # --- writing
+
+    async def append(
+        self,
+        stream: str,
+        events: NewEvent | Iterable[NewEvent],
+        *,
+        expected: int = ANY,
+        require_master: bool = True,
+        credentials: Credentials | None = None,
+    ) -> WriteResult:
+        """Append one event, or several: all of them or none, with consecutive numbers.
+
+        `expected` is the number of the stream's last event (`StreamReader.last_number` fits), or ANY, NO_STREAM,
+        STREAM_EXISTS. Raises `WrongExpectedVersion`; `StreamDeleted` where it was hard-deleted; `FrameTooLarge` above
+        `max_frame_size`, before anything is sent; `OutcomeUnknown` where it was sent and no answer came. Cancelled
+        after it was sent, it may have happened: appending the same `NewEvent` objects again with a number or NO_STREAM
+        writes them once.
+        """
+        batch = _batch(events)
+        operation = Append(
+            checks.check_stream(stream), batch, checks.check_expected(expected), require_master=require_master
+        )
+        return await self._engine.call(operation, credentials)
+
+    async def delete_stream(
+        self,
+        stream: str,
+        *,
+        expected: int,
+        hard: bool = False,
+        require_master: bool = True,
+        credentials: Credentials | None = None,
+    ) -> DeleteResult:
+        """Delete a stream: softly, so that appending recreates it, its numbers going on; or for ever.
+
+        A soft delete drops the stream's metadata. `hard=True` writes a tombstone: nobody can ever use the name again.
+        Deleting what does not exist succeeds with ANY. Raises `WrongExpectedVersion` and `StreamDeleted`;
+        `OutcomeUnknown` where it was sent and no answer came. Cancelled after it was sent, it may have happened.
+        """
+        checks.check_stream(stream)
+        version = checks.check_expected(expected, exists=False)
+        return await self._engine.call(Delete(stream, version, hard=hard, require_master=require_master), credentials)
+
+    # --- reading
+
+    async def read_event(
+        self,
+        stream: str,
+        number: StreamPlace,
+        *,
+        resolve_links: bool = True,
+        require_master: bool = False,
+        credentials: Credentials | None = None,
+    ) -> Event:
+        """One event by its number, or the first by START and the last by END.
+
+        Raises `EventNotFound`, `StreamNotFound`, `StreamDeleted`.
+        """
+        checks.check_stream(stream)
+        wanted = LAST if number is END else 0 if number is START else checks.check_number(number)
+        operation = ReadEvent(stream, wanted, resolve_links=resolve_links, require_master=require_master)
+        return await self._engine.call(operation, credentials)
+
+    def read_stream(
+        self,
+        stream: str,
+        *,
+        start: StreamPlace | None = None,
+        backwards: bool = False,
+        count: int | None = None,
+        missing_ok: bool = False,
+        resolve_links: bool = True,
+        require_master: bool = False,
+        page_size: int | None = None,
+        credentials: Credentials | None = None,
+    ) -> StreamReader:
+        """The events of a stream, as an async iterator; `.pages()` gives them in lists.
+
+        `start` is the number of the first event wanted, by default START, or END when `backwards`. `count` is how many
+        in all. A stream that is missing or soft-deleted raises `StreamNotFound` at the first page (`missing_ok=True`
+        yields nothing), a hard-deleted one `StreamDeleted`. Cancelling loses no event: the iterator goes on where it was.
+        """
+        checks.check_stream(stream)
+        place = checks.check_place_in_stream(start if start is not None else _default_start(backwards))
+        if place is END and not backwards:
+            raise _forwards_from_end()
+        return StreamReader(
+            self._engine,
+            stream,
+            LAST if place is END else 0 if place is START else place,
+            backwards=backwards,
+            count=checks.check_count(count),
+            missing_ok=missing_ok,
+            resolve_links=resolve_links,
+            require_master=require_master,
+            page_size=self._page_size(page_size),
+            credentials=credentials,
+        )
+
+    def read_all(
+        self,
+        *,
+        start: LogPlace | None = None,
+        backwards: bool = False,
+        count: int | None = None,
+        resolve_links: bool = False,
+        require_master: bool = False,
+        page_size: int | None = None,
+        credentials: Credentials | None = None,
+    ) -> LogReader:
+        """The events of all streams in the order of the log, as an async iterator; `.pages()` gives them in lists.
+
+        `start` is inclusive forwards and exclusive `backwards`, as servers have it; by default START, or END backwards.
+        By default only members of `$admins` may read the log: others get `AccessDenied`.
+        """
+        place = checks.check_place_in_log(start if start is not None else _default_start(backwards))
+        if place is END and not backwards:
+            raise _forwards_from_end()
+        return LogReader(
+            self._engine,
+            _LOG_END if place is END else _LOG_START if place is START else place,
+            backwards=backwards,
+            count=checks.check_count(count),
+            resolve_links=resolve_links,
+            require_master=require_master,
+            page_size=self._page_size(page_size),
+            credentials=credentials,
+        )
+
+    async def last_number(
+        self, stream: str, *, require_master: bool = False, credentials: Credentials | None = None
+    ) -> int | None:
+        """The number of a stream's last event, None where there is no stream. Raises `StreamDeleted`."""
+        checks.check_stream(stream)
+        operation = ReadStream(stream, LAST, 1, backwards=True, resolve_links=False, require_master=require_master)
+        try:
+            page = await self._engine.call(operation, credentials)
+        except StreamNotFound:
+            return None
+        return page.last_number
+
+    async def head(self, *, require_master: bool = False, credentials: Credentials | None = None) -> Position:
+        """The place at the end of the log, where the next event of any stream will be: an inclusive `Position`."""
+        operation = ReadAll(_LOG_END, 1, backwards=False, resolve_links=False, require_master=require_master)
+        page = await self._engine.call(operation, credentials)
+        return Position(page.at.commit, page.at.prepare, inclusive=True)
+
+    # --- subscribing
+
+    def subscribe_live(
+        self, stream: str, *, resolve_links: bool = True, credentials: Credentials | None = None
+    ) -> LiveSubscription[PushedEvent]:
+        """What is appended to a stream from now on: `async with conn.subscribe_live("s") as events`.
+
+        Entering returns once the server has confirmed; a refusal is raised there (`AccessDenied`, `StreamDeleted`).
+        The stream need not exist. Inside, `async for event in events`, or `events.batches()` for lists. A consumer that
+        falls behind by more than `live_buffer_events` meets `SubscriptionDropped` after what was buffered; a stream that
+        is hard-deleted ends with `StreamDeleted`. Leaving ends the subscription; cancelling loses no event.
+        """
+        checks.check_stream(stream)
+        return LiveSubscription(
+            self._engine, stream, PushedEvent, resolve_links=resolve_links, credentials=credentials
+        )
+
+    def subscribe_all_live(
+        self, *, resolve_links: bool = False, credentials: Credentials | None = None
+    ) -> LiveSubscription[LogEvent]:
+        """What is appended to any stream from now on, as `subscribe_live`; by default for members of `$admins` only.
+
+        Tombstones of streams come as events here.
+        """
+        return LiveSubscription(
+            self._engine, ALL_STREAMS, LogEvent, resolve_links=resolve_links, credentials=credentials
+        )
+
+    def _page_size(self, page_size: int | None) -> int:
+        return self._engine.settings.page_size if page_size is None else checks.check_page_size(page_size)
+
+
+def _batch(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
+    if isinstance(events, NewEvent):
+        return [events]
+    try:
+        batch = list(events)
+    except TypeError:
+        batch = [events]  # type: ignore[list-item]
+    for event in batch:
+        if not isinstance(event, NewEvent):
+            msg = f"events: {type(event).__name__} is no event to append; give NewEvent objects"
+            raise InvalidArgument(msg)
+    return batch
+
+
+def _default_start(backwards: bool) -> StreamPlace:  # noqa: FBT001 - the reader's own flag, passed on
+    return END if backwards else START
+
+
+def _forwards_from_end() -> InvalidArgument:
+    return InvalidArgument("start: nothing lies forwards of END; read with backwards=True, or follow with subscribe_live()")

@@ -1,0 +1,91 @@
+"""Handing out one by one what comes in lists."""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+import trio
+from trio.lowlevel import checkpoint, checkpoint_if_cancelled
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+RUN = 64
+"""Items handed out before other tasks get their turn. A turn costs as much as ten events."""
+
+
+class _Lists(Protocol[T_co]):
+    async def next_list(self) -> list[T_co]: ...
+
+
+class ListIterator(Generic[T]):
+    """An async iterator over what `_take` brings in lists; one task at a time.
+
+    Cancellation is noticed before each item, and loses none. Other tasks get their turn whenever a list is fetched, and
+    at least every `RUN` items, even where the loop's body never waits.
+    """
+
+    __slots__ = ("_at", "_busy", "_items", "_list")
+
+    def __init__(self) -> None:
+        self._list: list[T] = []
+        self._at = 0
+        self._items = iter(self._list)
+        self._busy = False
+
+    def __aiter__(self) -> ListIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        await checkpoint_if_cancelled()
+        for item in self._items:
+            return item
+        if self._at < len(self._list):
+            await checkpoint()
+        else:
+            await self._fetch()
+        self._items = iter(self._list[self._at : self._at + RUN])
+        self._at += RUN
+        return next(self._items)
+
+    async def next_list(self) -> list[T]:
+        """What is left of the list under way, or else the next list."""
+        rest = [*self._items, *self._list[self._at :]]
+        if rest:
+            await checkpoint()
+        else:
+            await self._fetch()
+            rest = self._list
+        self._at = len(self._list)
+        self._items = iter(())
+        return rest
+
+    async def _fetch(self) -> None:
+        if self._busy:
+            msg = "another task is waiting for this iterator's next event; one at a time"
+            raise trio.BusyResourceError(msg)
+        self._busy = True
+        try:
+            self._list = await self._take()
+            self._at = 0
+        finally:
+            self._busy = False
+
+    async def _take(self) -> list[T]:
+        """The next list, which is not empty. Raises StopAsyncIteration at the end. Always a checkpoint."""
+        raise NotImplementedError
+
+
+class Batches(Generic[T]):
+    """An async iterator over whole lists, for work in bulk: a checkpoint a list, none an item."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: _Lists[T]) -> None:
+        self._source = source
+
+    def __aiter__(self) -> Batches[T]:
+        return self
+
+    async def __anext__(self) -> list[T]:
+        return await self._source.next_list()

@@ -1,0 +1,59 @@
+"""Where a subscription's frames wait for their consumer: bounded in events and in bytes."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_extreme.wire.framing import Frame
+
+
+class Mailbox:
+    """A memory channel of lists of frames, one list for each chunk from the socket.
+
+    The reader puts, and never waits; the consumer takes. Above a bound nothing more is taken in and `on_overflow` is
+    called, once. However it ends, what it holds is taken first, and only then is the error raised that ended it.
+    """
+
+    def __init__(self, max_events: int, max_bytes: int, on_overflow: Callable[[], None]) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._on_overflow = on_overflow
+        self._send, self._receive = trio.open_memory_channel[list["Frame"]](inf)
+        self._error: Exception | None = None
+        self.events = 0
+        self.bytes = 0
+
+    def put(self, frames: list[Frame]) -> None:
+        """Keep frames for the consumer, unless this has ended."""
+        if self._error is not None:
+            return
+        size = sum([len(frame[3]) for frame in frames])
+        if self.events + len(frames) > self._max_events or self.bytes + size > self._max_bytes:
+            self._on_overflow()
+            return
+        self.events += len(frames)
+        self.bytes += size
+        self._send.send_nowait(frames)
+
+    def end(self, error: Exception) -> None:
+        """Take nothing more in; `error` is raised once what is here was taken. The first error stays."""
+        if self._error is None:
+            self._error = error
+            self._send.close()
+
+    async def take(self) -> list[Frame]:
+        """The next list of frames. Raises the error this was ended with; cancelling loses nothing."""
+        try:
+            frames = await self._receive.receive()
+        except trio.EndOfChannel:
+            assert self._error is not None
+            raise self._error.with_traceback(None) from self._error.__cause__
+        self.events -= len(frames)
+        self.bytes -= sum([len(frame[3]) for frame in frames])
+        return frames

@@ -1,0 +1,99 @@
+"""What waits to be sent: one lane for what must not wait, one for requests.
+
+Callers put, the writer takes. They are joined by a memory channel of slots, not of bytes, so that a slot whose caller
+has gone meanwhile is not sent any more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_extreme.pending import Slot
+
+BATCH_SIZE = 65_536
+"""Bytes joined into one send: above it joining costs more than the call it saves."""
+
+MAX_URGENT = 10_000
+"""A peer that asks for signs of life and never reads the answers gets no more than this many of them."""
+
+
+class Outbox:
+    """Two lanes of what is to be sent; urgent frames never wait behind requests, only behind the send under way."""
+
+    def __init__(self, on_taken: Callable[[Slot], None]) -> None:
+        self._put, self._requests = trio.open_memory_channel["Slot | None"](inf)
+        self._urgent: deque[bytes] = deque()
+        self._on_taken = on_taken
+        self._idle = trio.Event()
+
+    def put(self, slot: Slot) -> None:
+        """Queue a request."""
+        self._put.send_nowait(slot)
+
+    def put_urgent(self, frame: bytes) -> None:
+        """Queue a frame before all requests."""
+        if len(self._urgent) < MAX_URGENT:
+            self._urgent.append(frame)
+            # The writer waits on one channel only; an empty item wakes it.
+            if len(self._urgent) == 1:
+                self._put.send_nowait(None)
+
+    async def take(self) -> tuple[bytes, int]:
+        """Wait for something to send: what to give to the socket, and how many frames that is.
+
+        All that is urgent, then requests in order, until there are `BATCH_SIZE` bytes. Empty where all that was
+        queued had lost its caller.
+        """
+        try:
+            slot = self._requests.receive_nowait()
+        except trio.WouldBlock:
+            self._idle.set()
+            slot = await self._requests.receive()
+        parts: list[bytes] = []
+        frames = size = 0
+        while True:
+            frames += self._take_urgent(parts)
+            if slot is not None:
+                self._on_taken(slot)
+                if not slot.gone:
+                    slot.sent = True
+                    parts += (slot.head(), slot.payload)
+                    frames += 1
+                    size += len(slot.payload)
+            if size >= BATCH_SIZE:
+                break
+            try:
+                slot = self._requests.receive_nowait()
+            except trio.WouldBlock:
+                break
+        return b"".join(parts), frames
+
+    def _take_urgent(self, parts: list[bytes]) -> int:
+        count = len(self._urgent)
+        if count:
+            parts += self._urgent
+            self._urgent.clear()
+        return count
+
+    def close(self) -> None:
+        """Nothing is sent any more: let go of all that was queued."""
+        with suppress(trio.WouldBlock):
+            while True:
+                slot = self._requests.receive_nowait()
+                if slot is not None:
+                    self._on_taken(slot)
+        self._urgent.clear()
+
+    async def flushed(self) -> None:
+        """Wait until all that is queued now was given to the socket."""
+        self._idle = trio.Event()
+        self._put.send_nowait(None)
+        await self._idle.wait()

@@ -1,0 +1,135 @@
+"""Requests that wait for their answers."""
+
+from __future__ import annotations
+
+import os
+from copy import copy
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_extreme.wire.framing import encode_head
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_extreme.errors import TrioExtremeError
+    from trio_extreme.mailbox import Mailbox
+    from trio_extreme.operations.base import Operation
+    from trio_extreme.wire.framing import Frame
+
+
+def correlation_ids(random_bytes: Callable[[int], bytes] = os.urandom) -> Callable[[], bytes]:
+    """A source of correlation ids: eight random bytes and a counter, a tenth of the price of a UUID.
+
+    They only have to be sixteen bytes, not all zero, and never the same twice on one connection.
+    """
+    prefix = random_bytes(8)
+    number = count(1)
+    return lambda: prefix + next(number).to_bytes(8, "little")
+
+
+class Slot:
+    """One request: what is sent, and where its answer is put.
+
+    The same slot serves each attempt, with a new correlation id and a new event: the late answer to an earlier one
+    finds nobody.
+    """
+
+    __slots__ = (
+        "answer",
+        "correlation",
+        "credentials",
+        "deadline",
+        "error",
+        "event",
+        "expires",
+        "gone",
+        "operation",
+        "payload",
+        "sent",
+    )
+
+    def __init__(self, operation: Operation[Any], credentials: bytes, deadline: float) -> None:
+        self.operation = operation
+        self.credentials = credentials
+        self.payload = operation.payload()
+        self.deadline = deadline
+        self.gone = False
+        self.renew(b"")
+
+    def renew(self, correlation: bytes) -> None:
+        """Forget the last attempt."""
+        self.correlation = correlation
+        self.event = trio.Event()
+        self.answer: Frame | None = None
+        self.error: TrioExtremeError | None = None
+        self.sent = False
+        self.expires = self.deadline
+
+    @property
+    def size(self) -> int:
+        """About how many bytes the frame has."""
+        return len(self.payload) + len(self.credentials) + 22
+
+    def head(self) -> bytes:
+        """All of the frame that comes before the payload."""
+        return encode_head(self.operation.command, self.correlation, len(self.payload), self.credentials)
+
+    def deliver(self, frames: list[Frame]) -> None:
+        """Take the answer; of two the first."""
+        if self.answer is None:
+            self.answer = frames[0]
+            self.event.set()
+
+    def fail(self, error: TrioExtremeError) -> None:
+        """Wake the caller with an error instead, unless it has its answer."""
+        if self.answer is None and self.error is None:
+            self.error = error
+            self.event.set()
+
+    def failure(self) -> TrioExtremeError:
+        """The error this was failed with, anew: many may share one, and each caller's grows its own traceback."""
+        assert self.error is not None
+        return fresh(self.error)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the server keeps something for this request until it is told otherwise."""
+        return False
+
+
+class SubscriptionSlot(Slot):
+    """The request that opens a subscription. Its id stays in use: what is pushed under it goes to the mailbox."""
+
+    __slots__ = ("mailbox",)
+
+    def __init__(self, operation: Operation[Any], credentials: bytes, deadline: float, mailbox: Mailbox) -> None:
+        super().__init__(operation, credentials, deadline)
+        self.mailbox = mailbox
+
+    def deliver(self, frames: list[Frame]) -> None:
+        """The first frame confirms or refuses; events may follow it in the same chunk (pitfall 10)."""
+        if self.answer is None:
+            super().deliver(frames)
+            frames = frames[1:]
+        if frames:
+            self.mailbox.put(frames)
+
+    def fail(self, error: TrioExtremeError) -> None:
+        """Wake whoever waits: for the confirmation, or for events."""
+        super().fail(error)
+        self.mailbox.end(error)
+
+    @property
+    def holds(self) -> bool:
+        """A subscription that was sent, and not refused."""
+        return self.sent and (self.answer is None or self.answer[0] == self.operation.answer)
+
+
+def fresh(error: TrioExtremeError) -> TrioExtremeError:
+    """A copy of an error, without the traceback of whoever raised it before."""
+    again = copy(error)
+    again.__cause__ = error.__cause__
+    return again.with_traceback(None)

@@ -1,0 +1,237 @@
+"""Reading a stream or the log page by page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from trio_extreme.errors import FrameTooLarge, StreamNotFound
+from trio_extreme.events import Event, LogEvent
+from trio_extreme.iterating import Batches, ListIterator
+from trio_extreme.operations.reading import LogPage, ReadAll, ReadStream, StreamPage
+from trio_extreme.values import NO_STREAM
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from trio_extreme.engine import Engine
+    from trio_extreme.operations.base import Operation
+    from trio_extreme.pending import Slot
+    from trio_extreme.values import Credentials, Position
+
+E = TypeVar("E", bound=Event)
+
+PAGE_BYTES = 1024 * 1024
+"""What a page should have: servers since 4.1 cut off who has 10 MiB unread (docs/protocol.md, pitfall 19)."""
+
+FIRST_PAGE = 8
+"""Events of the first page, whose size nobody knows yet: of 1 MiB each they stay below that."""
+
+GROWTH = 8
+
+
+class PageSizer:
+    """How many events to ask for next, by the mean size of those that came, so that a page stays near `PAGE_BYTES`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._mean = 0.0
+        self.count = min(limit, FIRST_PAGE)
+
+    def learn(self, events: int, size: int) -> None:
+        """Take a page into account; old ones fade, because streams change."""
+        if events:
+            mean = size / events
+            self._mean = mean if not self._mean else (self._mean + mean) / 2
+            fitting = int(PAGE_BYTES / self._mean)
+            self.count = max(1, min(self._limit, fitting, self.count * GROWTH))
+
+    def shrink(self) -> bool:
+        """Ask for a quarter, after a page too large to take. False where it was one event."""
+        if self.count == 1:
+            return False
+        self.count = max(1, self.count // 4)
+        return True
+
+
+class Reader(ListIterator[E]):
+    """What `read_stream` and `read_all` return: an async iterator of events, in pages with `pages()`.
+
+    It can be read once. Under `async with` the next page is already under way while this one is worked on; without it
+    nothing runs between two pages, and there is nothing to close.
+    """
+
+    __slots__ = ("_ahead", "_credentials", "_done", "_engine", "_left", "_read_ahead", "_sizer")
+
+    def __init__(self, engine: Engine, credentials: Credentials | None, page_size: int, count: int | None) -> None:
+        super().__init__()
+        self._engine = engine
+        self._credentials = credentials
+        self._sizer = PageSizer(page_size)
+        self._left = count
+        self._done = False
+        self._read_ahead = False
+        self._ahead: Slot | None = None
+
+    def pages(self) -> Batches[E]:
+        """The events in lists, a page each; what was iterated over already does not come again."""
+        return Batches(self)
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        self._read_ahead = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._read_ahead = False
+        if self._ahead is not None:
+            self._engine.abandon(self._ahead)
+            self._ahead = None
+
+    async def _take(self) -> list[E]:
+        while not self._done:
+            events = await self._next_page()
+            if self._left is not None:
+                events = events[: self._left]
+                self._left -= len(events)
+                self._done = self._done or not self._left
+            if self._read_ahead and not self._done:
+                self._ahead = self._engine.begin(self._operation(self._count()), self._credentials)
+            if events:
+                return events
+        await trio.lowlevel.checkpoint()
+        raise StopAsyncIteration
+
+    async def _next_page(self) -> list[E]:
+        while True:
+            slot, self._ahead = self._ahead, None
+            try:
+                if slot is None:
+                    page = await self._engine.call(self._operation(self._count()), self._credentials)
+                else:
+                    page = await self._engine.finish(slot)
+            except FrameTooLarge:
+                if not self._sizer.shrink():
+                    raise
+            else:
+                self._sizer.learn(len(page.events), page.size)
+                return self._accept(page)
+
+    def _count(self) -> int:
+        return self._sizer.count if self._left is None else min(self._left, self._sizer.count)
+
+    def _operation(self, count: int) -> Operation[Any]:
+        raise NotImplementedError
+
+    def _accept(self, page: Any) -> list[E]:
+        """Remember where the next page begins; the events of this one."""
+        raise NotImplementedError
+
+
+class StreamReader(Reader[Event]):
+    """Reads one stream."""
+
+    __slots__ = ("_backwards", "_last_number", "_missing_ok", "_next", "_require_master", "_resolve_links", "_stream")
+
+    def __init__(
+        self,
+        engine: Engine,
+        stream: str,
+        start: int,
+        *,
+        backwards: bool,
+        count: int | None,
+        missing_ok: bool,
+        resolve_links: bool,
+        require_master: bool,
+        page_size: int,
+        credentials: Credentials | None,
+    ) -> None:
+        super().__init__(engine, credentials, page_size, count)
+        self._stream = stream
+        self._next = start
+        self._backwards = backwards
+        self._missing_ok = missing_ok
+        self._resolve_links = resolve_links
+        self._require_master = require_master
+        self._last_number: int | None = None
+
+    @property
+    def last_number(self) -> int:
+        """The number of the stream's last event when the last page was read, NO_STREAM where there was no stream.
+
+        It is what `expected=` wants, to append only if nobody else did meanwhile. Raises `RuntimeError` before the
+        first page.
+        """
+        if self._last_number is None:
+            msg = "last_number is known once the first page was read"
+            raise RuntimeError(msg)
+        return self._last_number
+
+    async def _next_page(self) -> list[Event]:
+        try:
+            return await super()._next_page()
+        except StreamNotFound:
+            self._last_number = NO_STREAM
+            self._done = True
+            if not self._missing_ok:
+                raise
+            return []
+
+    def _operation(self, count: int) -> ReadStream:
+        return ReadStream(
+            self._stream,
+            self._next,
+            count,
+            backwards=self._backwards,
+            resolve_links=self._resolve_links,
+            require_master=self._require_master,
+        )
+
+    def _accept(self, page: StreamPage) -> list[Event]:
+        self._next = page.next
+        self._done = page.is_end
+        self._last_number = page.last_number
+        return page.events
+
+
+class LogReader(Reader[LogEvent]):
+    """Reads the log of all streams."""
+
+    __slots__ = ("_backwards", "_next", "_require_master", "_resolve_links")
+
+    def __init__(
+        self,
+        engine: Engine,
+        start: Position,
+        *,
+        backwards: bool,
+        count: int | None,
+        resolve_links: bool,
+        require_master: bool,
+        page_size: int,
+        credentials: Credentials | None,
+    ) -> None:
+        super().__init__(engine, credentials, page_size, count)
+        self._next = start
+        self._backwards = backwards
+        self._resolve_links = resolve_links
+        self._require_master = require_master
+
+    def _operation(self, count: int) -> ReadAll:
+        return ReadAll(
+            self._next,
+            count,
+            backwards=self._backwards,
+            resolve_links=self._resolve_links,
+            require_master=self._require_master,
+        )
+
+    def _accept(self, page: LogPage) -> list[LogEvent]:
+        self._next = page.next
+        self._done = page.is_end
+        return page.events

@@ -1,0 +1,226 @@
+"""One TCP connection: a reader, a writer, and a watch for silence. When one of them ends, all do.
+
+Rule 1: the reader awaits the socket and nothing else. It cuts frames and files them; what they mean is decided in the
+task that waits for them.
+Rule 2: only the writer calls `send_all`, so that no cancelled caller can cut a frame.
+Rule 3: nothing here raises an error that was to be expected: the session ends, and `cause` says why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from trio_extreme.errors import ConnectionLost, FrameTooLarge, ProtocolError, TrioExtremeError
+from trio_extreme.outbox import Outbox
+from trio_extreme.pending import SubscriptionSlot, correlation_ids
+from trio_extreme.tasks import open_plain_nursery
+from trio_extreme.transport import READ_SIZE
+from trio_extreme.wire.commands import Command
+from trio_extreme.wire.framing import NO_CORRELATION, FrameBuffer, encode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_extreme.pending import Slot
+    from trio_extreme.settings import Settings
+    from trio_extreme.statistics import Counters
+    from trio_extreme.wire.framing import Frame
+
+LAST_WORDS = 0.2
+"""Seconds to read what the peer sent before it closed, when writing has failed already."""
+
+_TLS_ALERT, _TLS_HANDSHAKE = b"\x15\x03", b"\x16\x03"
+
+
+class Session:
+    """One connection's tasks, and the requests that wait on it. `run` returns when the connection has ended."""
+
+    def __init__(
+        self, stream: trio.abc.Stream, settings: Settings, counters: Counters, on_taken: Callable[[Slot], None]
+    ) -> None:
+        self._stream = stream
+        self._settings = settings
+        self._counters = counters
+        self._on_taken = on_taken
+        self._outbox = Outbox(on_taken)
+        self._buffer = FrameBuffer(settings.max_frame_size, self._oversize)
+        self._slots: dict[bytes, Slot] = {}
+        self._next_correlation = correlation_ids()
+        self._scope = trio.CancelScope()
+        self._last_received = trio.current_time()
+        self._first_bytes = b""
+        self._ended = trio.Event()
+        self.cause: TrioExtremeError | None = None
+
+    def __repr__(self) -> str:
+        state = "open" if self.cause is None else f"ended: {self.cause}"
+        return f"<Session: {state}, {len(self._slots)} slots>"
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """All requests and subscriptions that are registered."""
+        return tuple(self._slots.values())
+
+    def submit(self, slot: Slot) -> None:
+        """Register a request under a new id and queue it."""
+        slot.renew(self._next_correlation())
+        if self.cause is None:
+            self._slots[slot.correlation] = slot
+            self._outbox.put(slot)
+        else:
+            self._on_taken(slot)
+            slot.fail(self.cause)
+
+    def forget(self, slot: Slot) -> None:
+        """The caller has gone: what was not sent is not sent, and the answer finds nobody.
+
+        Where the server keeps a subscription for it, it is told; what was never sent it never hears of.
+        """
+        slot.gone = True
+        known = self._slots.pop(slot.correlation, None)
+        if known is not None and slot.holds and self.cause is None:
+            frame = encode_frame(Command.UNSUBSCRIBE_FROM_STREAM, slot.correlation, b"", slot.credentials)
+            self._outbox.put_urgent(frame)
+
+    async def flushed(self) -> None:
+        """Wait until all that is queued was given to the socket. Nobody sends any more once the session has ended."""
+        await self._outbox.flushed()
+
+    def end(self, cause: TrioExtremeError) -> None:
+        """End the session; the first cause stays. What waits on it fails at once."""
+        if self.cause is None:
+            self.cause = cause
+            self._scope.cancel()
+            self._ended.set()
+            self._outbox.close()
+            for slot in self.slots:
+                slot.fail(cause)
+
+    async def ended(self) -> None:
+        """Wait until the session has ended."""
+        await self._ended.wait()
+
+    async def run(self) -> None:
+        """Serve until the connection ends or this is cancelled; the stream is closed and all tasks gone afterwards."""
+        try:
+            with self._scope:
+                async with open_plain_nursery() as nursery:
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._watch)
+        finally:
+            self.end(ConnectionLost("the session was cancelled"))
+            await trio.aclose_forcefully(self._stream)
+
+    async def _read(self) -> None:
+        receive = self._stream.receive_some
+        try:
+            while chunk := await receive(READ_SIZE):
+                self._received(bytes(chunk))
+            self.end(self._lost("the server closed it"))
+        except ProtocolError as error:
+            self.end(self._guess(error))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
+            self.end(self._lost(f"it broke ({_reason(error)})", error))
+
+    def _received(self, chunk: bytes) -> None:
+        counters = self._counters
+        if not self._first_bytes:
+            self._first_bytes = chunk[:8]
+        self._last_received = trio.current_time()
+        counters.bytes_received += len(chunk)
+        frames = self._buffer.feed(chunk)
+        counters.frames_received += len(frames)
+        self._file(frames)
+
+    def _file(self, frames: list[Frame]) -> None:
+        """Give each run of frames with the same id to whoever waits for it."""
+        start = 0
+        size = len(frames)
+        while start < size:
+            correlation = frames[start][2]
+            end = start + 1
+            while end < size and frames[end][2] == correlation:
+                end += 1
+            slot = self._slots.get(correlation)
+            if slot is None:
+                self._stray(frames[start:end])
+            else:
+                slot.deliver(frames[start:end])
+            start = end
+
+    def _stray(self, frames: list[Frame]) -> None:
+        for command, _, correlation, body in frames:
+            if command == Command.HEARTBEAT_REQUEST:
+                self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_RESPONSE, correlation))
+            elif command == Command.BAD_REQUEST and correlation == NO_CORRELATION:
+                self.end(self._lost(f"the server says: {body[:500].decode(errors='replace').strip()}"))
+            elif command != Command.HEARTBEAT_RESPONSE:
+                # Mostly answers whose caller has gone, and events after an unsubscribe (pitfall 11).
+                self._counters.stray_frames += 1
+
+    def _oversize(self, correlation: bytes, length: int) -> None:
+        """A frame above the limit: an answer that somebody waits for fails alone, anything else is no protocol."""
+        limit = self._settings.max_frame_size
+        slot = self._slots.get(correlation)
+        if slot is None or isinstance(slot, SubscriptionSlot):
+            msg = f"the peer sent a frame of {length:,} bytes that nobody asked for; the limit is {limit:,} (max_frame_size)"
+            raise ProtocolError(msg)
+        msg = f"the answer has {length:,} bytes; the limit is {limit:,} (max_frame_size): ask for less at a time"
+        slot.fail(FrameTooLarge(msg, length, limit))
+
+    async def _write(self) -> None:
+        counters = self._counters
+        try:
+            while True:
+                data, frames = await self._outbox.take()
+                await self._stream.send_all(data)
+                counters.bytes_sent += len(data)
+                counters.frames_sent += frames
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            # The reader knows better why: it still gets what the peer sent before it closed.
+            await trio.sleep(LAST_WORDS)
+            self.end(self._lost("it broke while sending"))
+
+    async def _watch(self) -> None:
+        """Ask for a sign of life after a silence, and end the session when none comes. Any byte is one."""
+        interval, timeout = self._settings.heartbeat_interval, self._settings.heartbeat_timeout
+        while True:
+            await trio.sleep_until(self._last_received + interval)
+            silent_since = self._last_received
+            if trio.current_time() < silent_since + interval:
+                continue
+            self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_REQUEST, self._next_correlation()))
+            await trio.sleep(timeout)
+            # Where the whole program stood still, the answer may lie in the socket: the reader looks first.
+            await trio.lowlevel.checkpoint()
+            if self._last_received == silent_since:
+                silence = interval + timeout
+                self.end(self._lost(f"the server was silent for {silence:g} s and gave no sign of life when asked"))
+
+    def _lost(self, why: str, cause: BaseException | None = None) -> ConnectionLost:
+        error = ConnectionLost(f"the connection is lost: {why}{self._hint()}")
+        error.__cause__ = cause
+        return error
+
+    def _guess(self, error: ProtocolError) -> ProtocolError:
+        guess = ProtocolError(f"{error}{self._hint()}")
+        guess.__cause__ = error
+        return guess
+
+    def _hint(self) -> str:
+        """What the peer probably is, where its first bytes tell."""
+        if self._first_bytes.startswith(b"HTTP/"):
+            return "; it answers in HTTP: this is the port of the web interface, the TCP port is another (1113 by default)"
+        if self._first_bytes.startswith((_TLS_ALERT, _TLS_HANDSHAKE)):
+            return "; it answers in TLS: this is a TLS port, and the connection was opened without TLS"
+        if not self._first_bytes:
+            return " before it said a word: a TLS port, a load balancer without a server, or no Event Store at all"
+        return ""
+
+
+def _reason(error: BaseException) -> str:
+    """The system's own words, which trio keeps as the cause."""
+    return str(error.__cause__ or error) or type(error).__name__
