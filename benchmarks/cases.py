@@ -1,0 +1,56 @@
+"""What is measured: each work by the bare loop and by the library, and how near the second is to be to the first."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from benchmarks import bare, library
+
+Run: TypeAlias = Callable[[int, int], Awaitable[float]]
+"""Against the peer on this port, does so much work; gives the seconds it took."""
+
+EVENTS = 100_000
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to do a work without the ruler, and the ratio to it that is aimed at (None: shown for information)."""
+
+    name: str
+    run: Run
+    target: float | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """So many events or appends, as the ruler does them and in other ways."""
+
+    name: str
+    count: int
+    ruler: Run
+    ways: tuple[Way, ...]
+
+
+WORKS = (
+    Work(
+        "live events",
+        EVENTS,
+        bare.live,
+        (Way("batches()", library.live_batches, 0.75), Way("async for", library.live_events, 0.6)),
+    ),
+    Work(
+        "pages",
+        EVENTS,
+        bare.pages,
+        (Way(".pages()", library.pages, 0.8), Way("async for", library.page_events, 0.6)),
+    ),
+    Work("pipelined appends", 20_000, bare.append_pipelined, (Way("100 tasks", library.append_pipelined, 0.6),)),
+    Work(
+        "appends in turn",
+        4_000,
+        bare.append_in_turn,
+        (Way("append", library.append_in_turn, 0.75), Way("(blocking socket)", bare.append_blocking, None)),
+    ),
+)

@@ -1,0 +1,107 @@
+"""The work of `benchmarks.bare`, done through the library as its users would write it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from benchmarks.bare import WINDOW, check_all
+from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, STREAM
+from trio_extreme import ANY, NewEvent, Settings, open_connection
+
+if TYPE_CHECKING:
+    from trio_extreme import Connection
+
+_DATA = bytes(EVENT_SIZE)
+
+
+def settings(port: int) -> Settings:
+    """How the library is connected here: as its defaults are."""
+    return Settings(host="127.0.0.1", port=port, username="admin", password="changeit")  # noqa: S106 (believed anyway)
+
+
+async def live_batches(port: int, events: int) -> float:
+    """Live events, a list of those that came together at a time."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        async with conn.subscribe_live(STREAM) as subscription:
+            seen = numbers = size = 0
+            async for batch in subscription.batches():
+                for event in batch:
+                    numbers += event.number
+                    size += len(event.data)
+                seen += len(batch)
+                if seen == events:
+                    break
+            took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def live_events(port: int, events: int) -> float:
+    """Live events, one at a time."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        async with conn.subscribe_live(STREAM) as subscription:
+            numbers = size = 0
+            async for event in subscription:
+                number = event.number
+                numbers += number
+                size += len(event.data)
+                if number == events - 1:
+                    break
+            took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def pages(port: int, events: int) -> float:
+    """A stream, a page at a time."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        numbers = size = 0
+        async for page in conn.read_stream(STREAM).pages():
+            for event in page:
+                numbers += event.number
+                size += len(event.data)
+        took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def page_events(port: int, events: int) -> float:
+    """A stream, an event at a time."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        numbers = size = 0
+        async for event in conn.read_stream(STREAM):
+            numbers += event.number
+            size += len(event.data)
+        took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def append_pipelined(port: int, appends: int) -> float:
+    """Appends of one event by `WINDOW` tasks that share a connection."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(WINDOW):
+                nursery.start_soon(_append_in_turn, conn, appends // WINDOW)
+        return time.perf_counter() - began
+
+
+async def append_in_turn(port: int, appends: int) -> float:
+    """Appends of one event, one after the other."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        await _append_in_turn(conn, appends)
+        return time.perf_counter() - began
+
+
+async def _append_in_turn(conn: Connection, appends: int) -> None:
+    for _ in range(appends):
+        await conn.append(STREAM, NewEvent(EVENT_TYPE, _DATA), expected=ANY)

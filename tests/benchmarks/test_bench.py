@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_case_runs_and_is_reported(tmp_path: Path) -> None:
+    # Says that the benchmarks still run, nothing of how fast: a loaded machine must not fail the tests.
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "1", "--json", str(tmp_path / "bench.json")]
+
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)  # noqa: S603
+
+    results = json.loads((tmp_path / "bench.json").read_text())["results"]
+    assert [result["way"] for result in results if result["target"]] == [
+        "batches()",
+        "async for",
+        ".pages()",
+        "async for",
+        "100 tasks",
+        "append",
+    ]
+    assert all(result["ratio"] > 0 for result in results)
