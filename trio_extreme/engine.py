@@ -145,6 +145,7 @@ class Engine:
     async def _ask(self, session: Session, operation: Operation[T], credentials: bytes) -> T:
         """One request of the session's own, past the door."""
         slot = Slot(operation, credentials, trio.current_time() + self.settings.operation_timeout)
+        self._door.queue_again(slot.size)
         session.submit(slot)
         try:
             await slot.event.wait()
