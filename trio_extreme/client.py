@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_extreme.engine import Engine
-from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent
 from trio_extreme.errors import InvalidArgument, StreamNotFound
+from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent
 from trio_extreme.operations import checks
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Ping, Raw
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from trio_extreme.settings import Settings
     from trio_extreme.statistics import Statistics
     from trio_extreme.transport import Connect
-    from trio_extreme.values import Credentials, LogPlace, StreamPlace
+    from trio_extreme.values import Credentials, LogPlace, Place, StreamPlace
 
 _LOG_START = Position(0, 0)
 _LOG_END = Position(-1, -1)
@@ -182,7 +182,8 @@ class Connection:
 
         `start` is the number of the first event wanted, by default START, or END when `backwards`. `count` is how many
         in all. A stream that is missing or soft-deleted raises `StreamNotFound` at the first page (`missing_ok=True`
-        yields nothing), a hard-deleted one `StreamDeleted`. Cancelling loses no event: the iterator goes on where it was.
+        yields nothing), a hard-deleted one `StreamDeleted`. Cancelling loses no event: the iterator goes on where it
+        was.
         """
         checks.check_stream(stream)
         place = checks.check_place_in_stream(start if start is not None else _default_start(backwards))
@@ -258,13 +259,11 @@ class Connection:
 
         Entering returns once the server has confirmed; a refusal is raised there (`AccessDenied`, `StreamDeleted`).
         The stream need not exist. Inside, `async for event in events`, or `events.batches()` for lists. A consumer that
-        falls behind by more than `live_buffer_events` meets `SubscriptionDropped` after what was buffered; a stream that
-        is hard-deleted ends with `StreamDeleted`. Leaving ends the subscription; cancelling loses no event.
+        falls behind by more than `live_buffer_events` meets `SubscriptionDropped` after what was buffered; a stream
+        that is hard-deleted ends with `StreamDeleted`. Leaving ends the subscription; cancelling loses no event.
         """
         checks.check_stream(stream)
-        return LiveSubscription(
-            self._engine, stream, PushedEvent, resolve_links=resolve_links, credentials=credentials
-        )
+        return LiveSubscription(self._engine, stream, PushedEvent, resolve_links=resolve_links, credentials=credentials)
 
     def subscribe_all_live(
         self, *, resolve_links: bool = False, credentials: Credentials | None = None
@@ -295,9 +294,11 @@ def _batch(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
     return batch
 
 
-def _default_start(backwards: bool) -> StreamPlace:  # noqa: FBT001 - the reader's own flag, passed on
+def _default_start(backwards: bool) -> Place:  # noqa: FBT001 - the reader's own flag, passed on
     return END if backwards else START
 
 
 def _forwards_from_end() -> InvalidArgument:
-    return InvalidArgument("start: nothing lies forwards of END; read with backwards=True, or follow with subscribe_live()")
+    return InvalidArgument(
+        "start: nothing lies forwards of END; read with backwards=True, or follow with subscribe_live()"
+    )

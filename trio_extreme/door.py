@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from trio_extreme.pending import Slot
@@ -14,12 +14,12 @@ class Door:
     def __init__(self, max_in_flight: int, max_queued_bytes: int) -> None:
         self._max_in_flight = max_in_flight
         self._max_queued_bytes = max_queued_bytes
-        self._waiting: dict[Slot, None] = {}
+        self._waiting: dict[Slot[Any], None] = {}
         self.in_flight = 0
         self.queued_bytes = 0
 
     @property
-    def waiting(self) -> tuple[Slot, ...]:
+    def waiting(self) -> tuple[Slot[Any], ...]:
         """Who waits, first come first."""
         return tuple(self._waiting)
 
@@ -30,7 +30,7 @@ class Door:
         self._admit(size)
         return True
 
-    async def enter(self, slot: Slot) -> None:
+    async def enter(self, slot: Slot[Any]) -> None:
         """Enter, after all who came before. Raises the slot's error where it is failed meanwhile."""
         if self.try_enter(slot.size):
             return
@@ -58,7 +58,7 @@ class Door:
         self.queued_bytes -= size
         self._open()
 
-    def _give_up(self, slot: Slot) -> None:
+    def _give_up(self, slot: Slot[Any]) -> None:
         if slot in self._waiting:
             del self._waiting[slot]
         else:

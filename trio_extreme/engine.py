@@ -61,18 +61,19 @@ class Engine:
     def __init__(self, settings: Settings, connect: Connect, rng: Random | None = None) -> None:
         self.settings = settings
         self._connect = connect
-        self._rng = rng or Random()
+        self._rng = rng or Random()  # noqa: S311 - it only spreads the attempts of many clients
         self._counters = Counters()
         self._door = Door(settings.max_in_flight, settings.max_queued_bytes)
         self._credentials = encode_credentials(settings.credentials) if settings.credentials else b""
-        self._session: Session | None = None
+        # The newest one; there is none before the first has introduced itself, and no call either.
+        self._session: Session
         self._ended: TrioExtremeError | None = None
         self._scope = trio.CancelScope()
         # Every call between its start and its end, wherever it waits: what the sweeper looks after.
-        self._calls: dict[Slot, None] = {}
+        self._calls: dict[Slot[Any], None] = {}
 
     def __repr__(self) -> str:
-        return f"<Engine: {self._session!r}, {len(self._calls)} calls>"
+        return f"<Engine for {self.settings.host}:{self.settings.port}: {len(self._calls)} calls>"
 
     # --- the life of the connection
 
@@ -111,7 +112,7 @@ class Engine:
             why = f"the name {host!r} cannot be looked up ({error.strerror}): check the host"
             raise ConnectionLost(why) from error
         except OSError as error:
-            why = f"nothing accepts connections there ({_system_words(error)}): is the server running, and its TCP port on"
+            why = f"nothing accepts connections there ({_system_words(error)}): is the server up, and its TCP port on?"
             raise ConnectionLost(why) from error
 
     async def _serve(self, stream: trio.abc.Stream, task_status: trio.TaskStatus[None]) -> None:
@@ -175,7 +176,7 @@ class Engine:
         self._end(ConnectionClosed("the connection's block was left"))
         seconds = self.settings.close_timeout * (1 / 3 if hurry else 1)
         with trio.move_on_after(seconds, shield=True):
-            if self._session is not None and self._session.cause is None:
+            if self._session.cause is None:
                 await self._session.flushed()
         self._scope.cancel()
 
@@ -185,9 +186,8 @@ class Engine:
             self._ended = error
             for slot in tuple(self._calls):
                 slot.fail(error)
-            if self._session is not None:
-                for slot in self._session.slots:
-                    slot.fail(error)
+            for slot in self._session.slots:
+                slot.fail(error)
 
     # --- calls
 
@@ -203,10 +203,10 @@ class Engine:
         except BaseException:
             del self._calls[slot]
             raise
-        self._submit(slot)
+        self._session.submit(slot)
         return await self.finish(slot)
 
-    def begin(self, operation: Operation[Any], credentials: Credentials | None) -> Slot | None:
+    def begin(self, operation: Operation[T], credentials: Credentials | None) -> Slot[T] | None:
         """Send a request whose answer is asked for later by `finish`; None where it would have to wait at the door.
 
         Whoever gets a slot calls `finish` or `abandon`.
@@ -215,20 +215,20 @@ class Engine:
         if not self._door.try_enter(slot.size):
             return None
         self._calls[slot] = None
-        self._submit(slot)
+        self._session.submit(slot)
         return slot
 
-    async def finish(self, slot: Slot) -> Any:
+    async def finish(self, slot: Slot[T]) -> T:
         """The value of a request that was submitted; nothing of it is left afterwards, however this ends."""
         try:
             return await self._answer(slot)
         finally:
             self.abandon(slot)
 
-    def abandon(self, slot: Slot) -> None:
+    def abandon(self, slot: Slot[Any]) -> None:
         """Nobody waits for this request any more."""
         del self._calls[slot]
-        self._forget(slot)
+        self._session.forget(slot)
         self._door.leave()
 
     async def subscribe(
@@ -241,26 +241,21 @@ class Engine:
         try:
             await self._door.enter(slot)
             try:
-                self._submit(slot)
-                return await self._answer(slot), lambda: self._forget(slot)
+                self._session.submit(slot)
+                return await self._answer(slot), lambda: self._session.forget(slot)
             except BaseException:
-                self._forget(slot)
+                self._session.forget(slot)
                 raise
             finally:
                 self._door.leave()
         finally:
             del self._calls[slot]
 
-    def _forget(self, slot: Slot) -> None:
-        if self._session is not None:
-            self._session.forget(slot)
-
     def give_up(self, error: ProtocolError) -> None:
         """The peer's bytes cannot be understood: the session ends with this."""
-        if self._session is not None:
-            self._session.end(error)
+        self._session.end(error)
 
-    def _open(self, operation: Operation[Any], credentials: Credentials | None) -> Slot:
+    def _open(self, operation: Operation[T], credentials: Credentials | None) -> Slot[T]:
         slot = Slot(operation, self._encode(credentials), self._deadline())
         self._check(slot)
         return slot
@@ -271,7 +266,7 @@ class Engine:
     def _deadline(self) -> float:
         return trio.current_time() + self.settings.operation_timeout
 
-    def _check(self, slot: Slot) -> None:
+    def _check(self, slot: Slot[Any]) -> None:
         if self._ended is not None:
             raise fresh(self._ended)
         limit = self.settings.max_frame_size
@@ -280,17 +275,13 @@ class Engine:
             msg = f"the request has {size:,} bytes; the limit is {limit:,} (max_frame_size): append less at a time"
             raise FrameTooLarge(msg, size, limit)
 
-    def _submit(self, slot: Slot) -> None:
-        assert self._session is not None
-        self._session.submit(slot)
-
-    def _taken(self, slot: Slot) -> None:
+    def _taken(self, slot: Slot[Any]) -> None:
         """The writer took a slot out of the queue."""
         self._door.taken(slot.size)
         if not slot.gone:
             slot.expires = min(slot.deadline, trio.current_time() + self.settings.attempt_timeout)
 
-    async def _answer(self, slot: Slot) -> Any:
+    async def _answer(self, slot: Slot[T]) -> T:
         """Wait for the answer of a submitted slot, and ask again while that is safe and there is time."""
         while True:
             await slot.event.wait()
@@ -307,24 +298,23 @@ class Engine:
                 self.give_up(error)
                 raise
 
-    def _submit_again(self, slot: Slot) -> None:
-        self._forget(slot)
+    def _submit_again(self, slot: Slot[Any]) -> None:
+        self._session.forget(slot)
         slot.gone = False
         self._door.queue_again(slot.size)
-        self._submit(slot)
+        self._session.submit(slot)
 
-    def _after_silence(self, slot: Slot) -> None:
+    def _after_silence(self, slot: Slot[Any]) -> None:
         """Return where a request that got no answer may be sent again; raise what it means otherwise."""
-        error = slot.error
-        assert error is not None
+        error = slot.failure()
         changes = slot.operation.resend is not Resend.AGAIN
         if isinstance(error, _AttemptExpired) and slot.operation.resend in (Resend.AGAIN, Resend.SAME_IDS):
             return
         if slot.sent and changes and not isinstance(error, FrameTooLarge):
             raise self._unknown(slot, error)
-        raise slot.failure()
+        raise error
 
-    async def _before_asking_again(self, slot: Slot, again: AskAgain) -> None:
+    async def _before_asking_again(self, slot: Slot[Any], again: AskAgain) -> None:
         """Wait a little after an answer that says later; raise where it may have been done, or time runs out."""
         if again.executed and slot.operation.resend is not Resend.SAME_IDS:
             raise self._unknown(slot, again.error) from None
@@ -335,7 +325,7 @@ class Engine:
         if self._ended is not None:
             raise (self._unknown(slot, self._ended) if again.executed else fresh(self._ended)) from None
 
-    def _unknown(self, slot: Slot, error: Exception) -> OutcomeUnknown:
+    def _unknown(self, slot: Slot[Any], error: Exception) -> OutcomeUnknown:
         msg = f"it is not known whether the server did it: {error}"
         unknown = OutcomeUnknown(msg, slot.operation.event_ids)
         unknown.__cause__ = error
@@ -360,7 +350,7 @@ class Engine:
                     wake = slot.expires
             await trio.sleep_until(wake)
 
-    def _expire(self, slot: Slot, now: float) -> None:
+    def _expire(self, slot: Slot[Any], now: float) -> None:
         if now >= slot.deadline:
             seconds = self.settings.operation_timeout
             slot.fail(OperationTimedOut(f"no answer within {seconds:g} s (operation_timeout)"))
@@ -374,8 +364,7 @@ class Engine:
     def statistics(self) -> Statistics:
         """The connection at this moment."""
         counters = self._counters
-        slots = self._session.slots if self._session is not None else ()
-        boxes = [(slot.operation, slot.mailbox) for slot in slots if isinstance(slot, SubscriptionSlot)]
+        held = [slot for slot in self._session.slots if isinstance(slot, SubscriptionSlot)]
         return Statistics(
             bytes_sent=counters.bytes_sent,
             bytes_received=counters.bytes_received,
@@ -385,7 +374,7 @@ class Engine:
             in_flight=self._door.in_flight,
             waiting=len(self._door.waiting),
             queued_bytes=self._door.queued_bytes,
-            subscriptions=tuple(SubscriptionStatistics(op.stream, box.events, box.bytes) for op, box in boxes),
+            subscriptions=tuple(SubscriptionStatistics(s.stream, s.mailbox.events, s.mailbox.bytes) for s in held),
         )
 
 

@@ -164,7 +164,7 @@ class NotMaster(ServerError):
 
 
 class Unsupported(ServerError):
-    """This server lacks `feature`, which servers have since version `since`."""
+    """The server lacks `feature`, which servers have since version `since`."""
 
     def __init__(self, feature: str, since: str) -> None:
         super().__init__(f"this server does not know {feature}: servers have it since {since}")

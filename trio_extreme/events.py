@@ -73,7 +73,7 @@ class NewEvent:
             self._refuse_non_bytes()
         if len(data) + len(metadata) + 2 * len(type) > MAX_EVENT_SIZE:
             size = len(data) + len(metadata) + 2 * len(type)
-            msg = f"event of type {type!r}: {size:,} bytes of data, metadata and type; the servers' limit is {MAX_EVENT_SIZE:,}"
+            msg = f"data: {size:,} bytes with metadata and type {type!r}; the servers' limit is {MAX_EVENT_SIZE:,}"
             raise InvalidArgument(msg)
 
     def _refuse_non_bytes(self) -> None:
@@ -148,10 +148,15 @@ class Resolved(Protocol):
     """The message that holds an event, the link to it, or both."""
 
     @property
-    def event(self) -> Record: ...
+    def event(self) -> Record:
+        """The event itself; empty where it is gone."""
+
     @property
-    def link(self) -> Record: ...
-    def HasField(self, name: Any, /) -> bool: ...  # noqa: N802 - protobuf's name
+    def link(self) -> Record:
+        """The link through which it was read; empty where there was none."""
+
+    def HasField(self, name: Any, /) -> bool:  # noqa: N802 - protobuf's name
+        """Whether there is an event, or a link."""
 
 
 class Positioned(Resolved, Protocol):

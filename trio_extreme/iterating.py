@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import trio
 from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 RUN = 64
 """Items handed out before other tasks get their turn. A turn costs as much as ten events."""
-
-
-class _Lists(Protocol[T_co]):
-    async def next_list(self) -> list[T_co]: ...
 
 
 class ListIterator(Generic[T]):
@@ -81,7 +76,7 @@ class Batches(Generic[T]):
 
     __slots__ = ("_source",)
 
-    def __init__(self, source: _Lists[T]) -> None:
+    def __init__(self, source: ListIterator[T]) -> None:
         self._source = source
 
     def __aiter__(self) -> Batches[T]:

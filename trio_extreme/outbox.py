@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -28,13 +28,13 @@ MAX_URGENT = 10_000
 class Outbox:
     """Two lanes of what is to be sent; urgent frames never wait behind requests, only behind the send under way."""
 
-    def __init__(self, on_taken: Callable[[Slot], None]) -> None:
-        self._put, self._requests = trio.open_memory_channel["Slot | None"](inf)
+    def __init__(self, on_taken: Callable[[Slot[Any]], None]) -> None:
+        self._put, self._requests = trio.open_memory_channel["Slot[Any] | None"](inf)
         self._urgent: deque[bytes] = deque()
         self._on_taken = on_taken
         self._idle = trio.Event()
 
-    def put(self, slot: Slot) -> None:
+    def put(self, slot: Slot[Any]) -> None:
         """Queue a request."""
         self._put.send_nowait(slot)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from copy import copy
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
+from trio_extreme.operations.subscribing import Confirmation
 from trio_extreme.wire.framing import encode_head
 
 if TYPE_CHECKING:
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from trio_extreme.errors import TrioExtremeError
     from trio_extreme.mailbox import Mailbox
     from trio_extreme.operations.base import Operation
+    from trio_extreme.operations.subscribing import Subscribe
     from trio_extreme.wire.framing import Frame
+
+
+T = TypeVar("T")
 
 
 def correlation_ids(random_bytes: Callable[[int], bytes] = os.urandom) -> Callable[[], bytes]:
@@ -30,7 +35,7 @@ def correlation_ids(random_bytes: Callable[[int], bytes] = os.urandom) -> Callab
     return lambda: prefix + next(number).to_bytes(8, "little")
 
 
-class Slot:
+class Slot(Generic[T]):
     """One request: what is sent, and where its answer is put.
 
     The same slot serves each attempt, with a new correlation id and a new event: the late answer to an earlier one
@@ -51,7 +56,7 @@ class Slot:
         "sent",
     )
 
-    def __init__(self, operation: Operation[Any], credentials: bytes, deadline: float) -> None:
+    def __init__(self, operation: Operation[T], credentials: bytes, deadline: float) -> None:
         self.operation = operation
         self.credentials = credentials
         self.payload = operation.payload()
@@ -100,14 +105,15 @@ class Slot:
         return False
 
 
-class SubscriptionSlot(Slot):
+class SubscriptionSlot(Slot[Confirmation]):
     """The request that opens a subscription. Its id stays in use: what is pushed under it goes to the mailbox."""
 
-    __slots__ = ("mailbox",)
+    __slots__ = ("mailbox", "stream")
 
-    def __init__(self, operation: Operation[Any], credentials: bytes, deadline: float, mailbox: Mailbox) -> None:
+    def __init__(self, operation: Subscribe, credentials: bytes, deadline: float, mailbox: Mailbox) -> None:
         super().__init__(operation, credentials, deadline)
         self.mailbox = mailbox
+        self.stream = operation.stream
 
     def deliver(self, frames: list[Frame]) -> None:
         """The first frame confirms or refuses; events may follow it in the same chunk (pitfall 10)."""

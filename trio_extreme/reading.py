@@ -73,7 +73,7 @@ class Reader(ListIterator[E]):
         self._left = count
         self._done = False
         self._read_ahead = False
-        self._ahead: Slot | None = None
+        self._ahead: Slot[Any] | None = None
 
     def pages(self) -> Batches[E]:
         """The events in lists, a page each; what was iterated over already does not come again."""

@@ -8,7 +8,7 @@ Rule 3: nothing here raises an error that was to be expected: the session ends, 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -38,7 +38,7 @@ class Session:
     """One connection's tasks, and the requests that wait on it. `run` returns when the connection has ended."""
 
     def __init__(
-        self, stream: trio.abc.Stream, settings: Settings, counters: Counters, on_taken: Callable[[Slot], None]
+        self, stream: trio.abc.Stream, settings: Settings, counters: Counters, on_taken: Callable[[Slot[Any]], None]
     ) -> None:
         self._stream = stream
         self._settings = settings
@@ -46,7 +46,7 @@ class Session:
         self._on_taken = on_taken
         self._outbox = Outbox(on_taken)
         self._buffer = FrameBuffer(settings.max_frame_size, self._oversize)
-        self._slots: dict[bytes, Slot] = {}
+        self._slots: dict[bytes, Slot[Any]] = {}
         self._next_correlation = correlation_ids()
         self._scope = trio.CancelScope()
         self._last_received = trio.current_time()
@@ -59,11 +59,11 @@ class Session:
         return f"<Session: {state}, {len(self._slots)} slots>"
 
     @property
-    def slots(self) -> tuple[Slot, ...]:
+    def slots(self) -> tuple[Slot[Any], ...]:
         """All requests and subscriptions that are registered."""
         return tuple(self._slots.values())
 
-    def submit(self, slot: Slot) -> None:
+    def submit(self, slot: Slot[Any]) -> None:
         """Register a request under a new id and queue it."""
         slot.renew(self._next_correlation())
         if self.cause is None:
@@ -73,7 +73,7 @@ class Session:
             self._on_taken(slot)
             slot.fail(self.cause)
 
-    def forget(self, slot: Slot) -> None:
+    def forget(self, slot: Slot[Any]) -> None:
         """The caller has gone: what was not sent is not sent, and the answer finds nobody.
 
         Where the server keeps a subscription for it, it is told; what was never sent it never hears of.
@@ -166,7 +166,7 @@ class Session:
         limit = self._settings.max_frame_size
         slot = self._slots.get(correlation)
         if slot is None or isinstance(slot, SubscriptionSlot):
-            msg = f"the peer sent a frame of {length:,} bytes that nobody asked for; the limit is {limit:,} (max_frame_size)"
+            msg = f"the peer sent a frame of {length:,} bytes, unasked; the limit is {limit:,} (max_frame_size)"
             raise ProtocolError(msg)
         msg = f"the answer has {length:,} bytes; the limit is {limit:,} (max_frame_size): ask for less at a time"
         slot.fail(FrameTooLarge(msg, length, limit))
@@ -213,7 +213,9 @@ class Session:
     def _hint(self) -> str:
         """What the peer probably is, where its first bytes tell."""
         if self._first_bytes.startswith(b"HTTP/"):
-            return "; it answers in HTTP: this is the port of the web interface, the TCP port is another (1113 by default)"
+            return (
+                "; it answers in HTTP: this is the port of the web interface, the TCP port is another (1113 by default)"
+            )
         if self._first_bytes.startswith((_TLS_ALERT, _TLS_HANDSHAKE)):
             return "; it answers in TLS: this is a TLS port, and the connection was opened without TLS"
         if not self._first_bytes:

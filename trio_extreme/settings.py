@@ -34,7 +34,7 @@ class Settings:
 
     #: For the TCP connection.
     connect_timeout: float = 3.0
-    #: For the answer to IdentifyClient; after it the server is taken for one older than 3.9.4, which knows no such thing.
+    #: For the answer to IdentifyClient; after it the server is taken for one older than 3.9.4, which knows it not.
     identify_timeout: float = 2.0
     #: Before the second attempt to connect; doubled before each later one, and drawn at random below that.
     reconnect_delay: float = 0.1
@@ -70,7 +70,13 @@ class Settings:
         self._check_texts()
         if self.username or self.token:
             Credentials(self.username, self.password, self.token)
-        for name in ("connect_timeout", "identify_timeout", "heartbeat_interval", "heartbeat_timeout", "attempt_timeout"):
+        for name in (
+            "connect_timeout",
+            "identify_timeout",
+            "heartbeat_interval",
+            "heartbeat_timeout",
+            "attempt_timeout",
+        ):
             _check_number(name, getattr(self, name), 0.001)
         for name in ("reconnect_delay", "max_reconnect_delay", "close_timeout", "operation_timeout"):
             _check_number(name, getattr(self, name), 0.0)
@@ -115,7 +121,8 @@ class Settings:
         Every setting may stand after the `?`. `%` escapes what the URL's parts may not hold. Raises `InvalidArgument`
         for another scheme, an unknown key, a value out of range; no error shows the URL, for it may hold a password.
         """
-        return cls(**(parse_url(url, _OPTIONS) | overrides))
+        found: dict[str, Any] = parse_url(url, _OPTIONS)
+        return cls(**(found | overrides))
 
 
 def _option_kind(annotation: str) -> type:

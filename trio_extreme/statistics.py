@@ -18,8 +18,9 @@ class SubscriptionStatistics:
 class Statistics:
     """A connection at one moment.
 
-    `in_flight` counts the requests admitted and not yet answered, `waiting` those that wait for their turn, `queued_bytes`
-    what is not yet given to the socket. `stray_frames` are those nobody waited for: mostly answers whose caller had gone.
+    `in_flight` counts the requests admitted and not yet answered, `waiting` those that wait for their turn,
+    `queued_bytes` what is not yet given to the socket. `stray_frames` are those nobody waited for: mostly answers
+    whose caller had gone.
     """
 
     bytes_sent: int

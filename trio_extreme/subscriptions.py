@@ -188,5 +188,3 @@ class WithNotices(Generic[E]):
             await trio.lowlevel.checkpoint()
             return self._notices.pop(0)
         return await anext(self._events)
-
-

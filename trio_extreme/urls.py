@@ -6,7 +6,7 @@ No error of this file shows the URL: it may hold a password.
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from trio_extreme.errors import InvalidArgument
@@ -26,7 +26,7 @@ _HINTS = {
 }
 
 
-def parse_url(url: str, options: Mapping[str, type]) -> dict[str, object]:
+def parse_url(url: str, options: Mapping[str, type]) -> dict[str, Any]:
     """The settings a URL gives, as keyword arguments; `options` are the keys it may set, and what each is.
 
     Raises `InvalidArgument` for a scheme that is not ours (saying which is), a port that is none, an unknown key
@@ -39,10 +39,8 @@ def parse_url(url: str, options: Mapping[str, type]) -> dict[str, object]:
         raise InvalidArgument(msg) from None
     if parts.scheme not in SCHEMES:
         _refuse_scheme(parts.scheme)
-    found: dict[str, object] = {}
-    for key, value in (("host", parts.hostname), ("port", _port(parts)), *_user(parts)):
-        if value is not None:
-            found[key] = value
+    places = (("host", parts.hostname), ("port", _port(parts)), *_user(parts))
+    found: dict[str, Any] = {key: value for key, value in places if value is not None}
     if parts.path.strip("/"):
         msg = "url: nothing can stand between the port and the '?'; a stream is named in the call that reads it"
         raise InvalidArgument(msg)
@@ -52,7 +50,9 @@ def parse_url(url: str, options: Mapping[str, type]) -> dict[str, object]:
 
 
 def _refuse_scheme(scheme: str) -> None:
-    hint = _HINTS.get(scheme, "one begins with eventstore:// (or tcp://), like eventstore://admin:changeit@localhost:1113")
+    hint = _HINTS.get(
+        scheme, "one begins with eventstore:// (or tcp://), like eventstore://admin:changeit@localhost:1113"
+    )
     msg = f"url: the scheme {scheme + '://'!r} is none of a TCP connection to one node: {hint}"
     raise InvalidArgument(msg)
 

@@ -121,14 +121,15 @@ class Connection:
         Any bytes are one: what they say is not looked at.
         """
         version = self._service.store.version
+        seen = 0
         while True:
-            seen = self._chunks
             await trio.sleep(version.heartbeat_interval)
             if self._chunks == seen:
                 self.client.reply(Command.HEARTBEAT_REQUEST, self._random.randbytes(16))
                 await trio.sleep(version.heartbeat_timeout)
                 if self._chunks == seen:
                     self.cut()
+            seen = self._chunks
 
     def _send(self, frame: bytes) -> None:
         """Queue a frame; the limits are on what waited before it, as in real servers."""

@@ -1,1 +1,1 @@
-"""What can be asked of a server, and what its answers mean. One file a family; nothing here knows of sockets or time."""
+"""What can be asked of a server, and what its answers mean. Nothing here knows of sockets, tasks or time."""

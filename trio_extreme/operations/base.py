@@ -44,7 +44,7 @@ class Resend(Enum):
     NEVER = "never"
 
 
-class AskAgain(Exception):  # noqa: N818 - it is no error: the engine's loop takes it
+class AskAgain(Exception):
     """An answer that is none: ask again, later.
 
     `executed`: whether the request may have been carried out all the same. `error`: what to raise when there is no

@@ -12,7 +12,7 @@ def check_stream(stream: str) -> str:
         msg = f"stream: {stream!r} is no name of a stream; give a non-empty string"
         raise InvalidArgument(msg)
     if stream == ALL:
-        msg = f"stream: {ALL!r} is the log of all streams: read_all() and subscribe_all_live() read it, nothing appends to it"
+        msg = f"stream: {ALL!r} is the log of all streams: read_all() and subscribe_all_live() are for it"
         raise InvalidArgument(msg)
     if not stream.isascii():
         utf8_size("stream", stream)
@@ -21,7 +21,11 @@ def check_stream(stream: str) -> str:
 
 def check_expected(expected: int, *, exists: bool = True) -> int:
     """An expected version; `exists`: STREAM_EXISTS is allowed."""
-    if not _is_integer(expected) or not _can_be_expected(expected) or (expected == ExpectedVersion.STREAM_EXISTS and not exists):
+    if (
+        not _is_integer(expected)
+        or not _can_be_expected(expected)
+        or (expected == ExpectedVersion.STREAM_EXISTS and not exists)
+    ):
         names = "ANY, NO_STREAM, STREAM_EXISTS" if exists else "ANY, NO_STREAM"
         msg = f"expected: {expected!r} is no expected version; give the number of the stream's last event, or {names}"
         raise InvalidArgument(msg)
@@ -54,7 +58,11 @@ def check_place_in_log(start: Position | Place) -> Position | Place:
     """Where to begin in the log."""
     if isinstance(start, Place):
         return start
-    if not isinstance(start, Position) or min(start.commit, start.prepare) < 0 or max(start.commit, start.prepare) > MAX_NUMBER:
+    if (
+        not isinstance(start, Position)
+        or min(start.commit, start.prepare) < 0
+        or max(start.commit, start.prepare) > MAX_NUMBER
+    ):
         msg = f"start: {start!r} is no place in the log; give the Position of an event, START or END"
         raise InvalidArgument(msg)
     return start
@@ -78,5 +86,3 @@ def check_page_size(page_size: int) -> int:
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-

@@ -43,7 +43,7 @@ class Identify(Operation[bool]):
         """An IdentifyClient."""
         return schema.IdentifyClient(version=PROTOCOL_VERSION, connection_name=self._name).SerializeToString()
 
-    def read(self, payload: bytes) -> bool:
+    def read(self, payload: bytes) -> bool:  # noqa: ARG002 - there is nothing in it
         """The server knows the command."""
         return True
 
@@ -74,9 +74,10 @@ _WRITES = (
     Command.DELETE_PERSISTENT_SUBSCRIPTION,
     Command.SCAVENGE_DATABASE,
 )
-_ANSWERS = {command: command + 1 for command in (*_READS, *_WRITES)} | {
+_ANSWERS: dict[int, int] = {
+    **{command: command + 1 for command in (*_READS, *_WRITES)},
     # 0xBD is used by nobody (docs/protocol.md, pitfall 35).
-    Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.FILTERED_READ_ALL_EVENTS_BACKWARD_COMPLETED
+    Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.FILTERED_READ_ALL_EVENTS_BACKWARD_COMPLETED,
 }
 
 _REFUSALS = {

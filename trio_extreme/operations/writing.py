@@ -43,7 +43,7 @@ class Append(Operation[WriteResult]):
         self.resend = Resend.SAME_IDS if expected >= NO_STREAM else Resend.LOOK_UP
         size = sum([len(event.data) + len(event.metadata) for event in events])
         if size > MAX_FRAME_SIZE:
-            msg = f"events: {size:,} bytes in one append; the protocol's limit is {MAX_FRAME_SIZE:,}: append fewer at a time"
+            msg = f"events: {size:,} bytes in one append; the limit of a frame is {MAX_FRAME_SIZE:,}: append fewer"
             raise FrameTooLarge(msg, size, MAX_FRAME_SIZE)
 
     @property

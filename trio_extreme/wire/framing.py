@@ -63,9 +63,7 @@ class FrameBuffer:
 
     __slots__ = ("_have", "_limit", "_need", "_on_oversize", "_parts", "_skip")
 
-    def __init__(
-        self, limit: int = MAX_FRAME_SIZE, on_oversize: Callable[[bytes, int], None] | None = None
-    ) -> None:
+    def __init__(self, limit: int = MAX_FRAME_SIZE, on_oversize: Callable[[bytes, int], None] | None = None) -> None:
         self._limit = limit
         self._on_oversize = on_oversize or self._refuse
         self._parts: list[bytes | bytearray] = []
@@ -153,7 +151,7 @@ class FrameBuffer:
             msg = f"the peer sent a frame of length {length}; the shortest is {HEADER_SIZE}: it speaks another protocol"
             raise ProtocolError(msg)
 
-    def _refuse(self, correlation: bytes, length: int) -> NoReturn:
+    def _refuse(self, _correlation: bytes, length: int) -> NoReturn:
         msg = f"the peer sent a frame of {length:,} bytes; the limit is {self._limit:,} (max_frame_size)"
         raise ProtocolError(msg)
 
