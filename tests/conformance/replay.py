@@ -1,0 +1,103 @@
+"""A recorded client's requests, sent again to an embedded node, at the times at which they were sent."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import trio
+
+from tests.conformance.compare import Answer, Conversation, read_answer
+from tests.conformance.recorded import Note, RecordedFrame, Recording
+from trio_extreme.embedded import open_node
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+from trio_extreme.wire.framing import FrameBuffer, encode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOT_YET = ("TransactionStart",)
+"""Requests inside the replayed recordings that this node does not know yet."""
+
+_AFTERWARDS = 0.5
+_START = 1_700_000_000.0
+_PREFIXES = {
+    "length prefix 64 MiB + 1": 64 * 1024 * 1024 + 1,
+    "length prefix 0x7fffffff": 0x7FFFFFFF,
+    "length prefix 3": 3,
+}
+_LARGE = re.compile(r"(?:.*: )?(one|\d+) events? of (\d+) (KiB|bytes)")
+
+
+def recorded_conversation(recording: Recording) -> Conversation:
+    """What the real server answered."""
+    left_out = {frame.label for frame in recording.frames if frame.command in NOT_YET}
+    answers = [read_answer(frame.frame) for frame in recording.answers if frame.label not in left_out]
+    return Conversation(answers, recording.closed)
+
+
+def own_streams(recording: Recording) -> set[str]:
+    """The streams that the conversation writes or deletes."""
+    messages = [frame.message for frame in recording.frames if frame.command in ("WriteEvents", "DeleteStream")]
+    return {message["event_stream_id"] for message in messages if message is not None}
+
+
+def own_ids(recording: Recording) -> set[str]:
+    """The ids of the events that the conversation writes, as JSON has them."""
+    messages = [frame.message for frame in recording.frames if frame.command == "WriteEvents" and frame.message]
+    return {event["event_id"] for message in messages for event in message.get("events", ())}
+
+
+async def replay(recording: Recording) -> Conversation:
+    """What the embedded node of this version answers."""
+    answers: list[Answer] = []
+    closed = trio.Event()
+
+    async def collect(stream: trio.abc.Stream) -> None:
+        buffer = FrameBuffer()
+        while chunk := await stream.receive_some():
+            answers.extend(map(read_answer, buffer.feed(chunk)))
+        closed.set()
+
+    def now() -> float:
+        return _START + trio.current_time()
+
+    async with open_node(port=None, version=recording.version, now=now) as node, trio.open_nursery() as nursery:
+        stream = await node.connect("recorded", 1113)
+        nursery.start_soon(collect, stream)
+        start = trio.current_time()
+        for t, data in _sent(recording):
+            await trio.sleep_until(start + t)
+            await stream.send_all(data)
+        await trio.sleep_until(start + recording.entries[-1].t + _AFTERWARDS)
+        conversation = Conversation(tuple(answers), closed.is_set())
+        nursery.cancel_scope.cancel()
+    return conversation
+
+
+def _sent(recording: Recording) -> Iterator[tuple[float, bytes]]:
+    """What the client sent, and when; what was left out of the recording is made from its note."""
+    note = ""
+    for entry in recording.entries:
+        if isinstance(entry, Note):
+            note = entry.text
+            if note in _PREFIXES:
+                yield entry.t, _PREFIXES[note].to_bytes(4, "little") + bytes(18)
+        elif entry.from_client and entry.command not in NOT_YET:
+            yield entry.t, _large_append(recording, entry, note) if entry.raw is None else entry.raw
+
+
+def _large_append(recording: Recording, request: RecordedFrame, note: str) -> bytes:
+    match = _LARGE.fullmatch(note)
+    assert match is not None, f"{note!r} does not say what was appended"
+    count = 1 if match[1] == "one" else int(match[1])
+    size = int(match[2]) * (1024 if match[3] == "KiB" else 1)
+    (answer,) = (frame for frame in recording.answers if frame.label == request.label)
+    events = [
+        schema.NewEvent(event_id=UUID(int=number + 1 << 64 | size).bytes_le, event_type="tested", data=bytes(size))
+        for number in range(count)
+    ]
+    message = schema.WriteEvents(event_stream_id="large", expected_version=-2, events=events, require_master=False)
+    return encode_frame(Command.WRITE_EVENTS, answer.correlation, message.SerializeToString())

@@ -1,0 +1,81 @@
+"""The recordings of real servers, read by the client's wire, and replayed into the embedded node."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.conformance.compare import as_json, differences
+from tests.conformance.recorded import VERSIONS, RecordedFrame, Recording, load, scenarios
+from tests.conformance.replay import own_ids, own_streams, recorded_conversation, replay
+from trio_extreme.errors import ProtocolError
+from trio_extreme.values import Credentials
+from trio_extreme.wire.commands import MESSAGES, Command, decode_payload
+from trio_extreme.wire.framing import AUTHENTICATED, decode_credentials, encode_credentials, encode_frame
+
+RECORDINGS = [load(version, scenario) for version in VERSIONS for scenario in scenarios(version)]
+
+LATER = {
+    "transaction": "transactions",
+    "category_projection": "projections",
+    "not_ready_scavenge": "scavenge",
+    "cluster_slave": "clusters",
+    "persistent_admin": "persistent subscriptions",
+    "persistent_consume": "persistent subscriptions",
+    "persistent_leaving": "persistent subscriptions",
+    "persistent_nack_stop": "persistent subscriptions",
+    "persistent_strategies": "persistent subscriptions",
+}
+"""Recordings of what the embedded node does not do yet."""
+
+REPLAYED = [recording for recording in RECORDINGS if recording.scenario not in LATER]
+
+
+@pytest.mark.parametrize("recording", RECORDINGS, ids=str)
+def test_every_frame_is_what_the_recording_says(recording: Recording) -> None:
+    for recorded in recording.frames:
+        if recorded.raw is not None:
+            check_frame(recorded)
+
+
+def check_frame(recorded: RecordedFrame) -> None:
+    command, flags, _, rest = recorded.frame
+    assert (command, flags) == (recorded.code, recorded.flags)
+    credentials = b""
+    if flags & AUTHENTICATED:
+        given, _ = decode_credentials(bytes(rest))
+        assert given == Credentials(recorded.login or "", recorded.password or "")
+        credentials = encode_credentials(given)
+    assert encode_frame(command, recorded.correlation, recorded.payload, credentials) == recorded.raw
+    check_payload(recorded)
+
+
+def check_payload(recorded: RecordedFrame) -> None:
+    if recorded.undecodable and recorded.code in MESSAGES:
+        with pytest.raises(ProtocolError):
+            decode_payload(recorded.code, recorded.payload)
+    elif recorded.message is not None:
+        assert Command(recorded.code).name.replace("_", "").lower() == recorded.command.lower()
+        message = decode_payload(recorded.code, recorded.payload)
+        assert as_json(message) == without_prefixes(recorded.message)
+        assert message.SerializePartialToString() == recorded.payload
+    elif recorded.text is not None:
+        assert recorded.payload.decode() == recorded.text
+
+
+def without_prefixes(value: Any) -> Any:
+    """A recorded message with the plain names of enumerations: some recordings say `OperationResult__Success`."""
+    if isinstance(value, dict):
+        return {key: without_prefixes(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_prefixes(inner) for inner in value]
+    return re.sub(r"^[A-Za-z_]+__", "", value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("recording", REPLAYED, ids=str)
+async def test_the_node_answers_as_the_server_did(recording: Recording, autojump_clock: None) -> None:
+    theirs, ours = recorded_conversation(recording), await replay(recording)
+    found = differences(theirs, ours, own_streams=own_streams(recording), own_ids=own_ids(recording))
+    assert found == []
