@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ from trio_extreme.transport import connect_tcp
 from trio_extreme.values import ANY, END, START, DeleteResult, Position, WriteResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator
 
     from google.protobuf.message import Message
 
@@ -283,10 +284,7 @@ class Connection:
 def _batch(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
     if isinstance(events, NewEvent):
         return [events]
-    try:
-        batch = list(events)
-    except TypeError:
-        batch = [events]  # type: ignore[list-item]
+    batch = list(events) if isinstance(events, Iterable) else [events]
     for event in batch:
         if not isinstance(event, NewEvent):
             msg = f"events: {type(event).__name__} is no event to append; give NewEvent objects"

@@ -150,13 +150,16 @@ class Resolved(Protocol):
     @property
     def event(self) -> Record:
         """The event itself; empty where it is gone."""
+        ...
 
     @property
     def link(self) -> Record:
         """The link through which it was read; empty where there was none."""
+        ...
 
     def HasField(self, name: Any, /) -> bool:  # noqa: N802 - protobuf's name
         """Whether there is an event, or a link."""
+        ...
 
 
 class Positioned(Resolved, Protocol):
@@ -191,7 +194,8 @@ class RecordedEvent:
         try:
             return UUID(bytes_le=self._record.event_id)
         except ValueError:
-            msg = f"the id of event {self.number} of stream {self.stream!r} has {len(self._record.event_id)} bytes, not 16"
+            size = len(self._record.event_id)
+            msg = f"the id of event {self.number} of stream {self.stream!r} has {size} bytes, not 16"
             raise ProtocolError(msg) from None
 
     @property

@@ -80,7 +80,7 @@ _ANSWERS: dict[int, int] = {
     Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.FILTERED_READ_ALL_EVENTS_BACKWARD_COMPLETED,
 }
 
-_REFUSALS = {
+_REFUSALS: dict[int, int] = {
     Command.FILTERED_READ_ALL_EVENTS_FORWARD: Command.READ_ALL_EVENTS_FORWARD_COMPLETED,
     Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.READ_ALL_EVENTS_BACKWARD_COMPLETED,
 }
@@ -101,7 +101,8 @@ class Raw(Operation["Message"]):
 
     def _check(self, message: Message) -> None:
         if self.command not in _ANSWERS:
-            msg = f"command: {command_name(self.command)} is not for execute(): it belongs to a subscription or to the session"
+            name = command_name(self.command)
+            msg = f"command: {name} is not for execute(): it belongs to a subscription or to the session"
             raise InvalidArgument(msg)
         if not isinstance(message, MESSAGES[self.command]):
             wanted = MESSAGES[self.command].DESCRIPTOR.name

@@ -23,7 +23,8 @@ _PACKAGE = "trio_extreme.wire"
 
 def _make_enum(descriptor: EnumDescriptor) -> type[IntEnum]:
     members = {value.name: value.number for value in descriptor.values}
-    return IntEnum(descriptor.name, members, module=__name__)
+    made: type[IntEnum] = IntEnum(descriptor.name, members, module=__name__)  # pyright: ignore[reportAssignmentType]
+    return made
 
 
 def _make_message(descriptor: Descriptor) -> type[Message]:
