@@ -296,6 +296,9 @@ class Engine:
                 self._submit_again(slot)
             except ProtocolError as error:
                 self.give_up(error)
+                if slot.operation.resend is not Resend.AGAIN:
+                    # Something came back, so it was done or refused: nobody can tell which.
+                    raise self._unknown(slot, error) from error
                 raise
 
     def _submit_again(self, slot: Slot[Any]) -> None:
