@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
 import trio
-from trio.testing import memory_stream_pair
 
 from trio_extreme.client import Connection, open_connection
+from trio_extreme.embedded.memory import memory_connection
 from trio_extreme.settings import Settings
 from trio_extreme.transport import READ_SIZE
 from trio_extreme.wire.commands import Command
@@ -200,7 +200,8 @@ class Peer:
     """The server's end of one connection, played by the test."""
 
     def __init__(self) -> None:
-        self._ours, self._theirs = memory_stream_pair()
+        # Bounded as a socket is: where the test reads nothing, the client's writer blocks.
+        self._ours, self._theirs = memory_connection()
         self._buffer = FrameBuffer()
         self._frames: list[Frame] = []
         self.connects = 0
