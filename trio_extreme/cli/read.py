@@ -1,0 +1,62 @@
+"""`trio-extreme read`: the events that are there."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from trio_extreme.cli import output
+from trio_extreme.cli.connecting import Target, find_target, url_option
+from trio_extreme.cli.places import check_place, find_start, parse_place
+from trio_extreme.cli.running import run
+from trio_extreme.cli.streams import stream_argument
+from trio_extreme.cli.views import FORMAT_KEYS, JSON_KEYS, ViewOptions, make_view, view_options
+from trio_extreme.client import open_connection
+from trio_extreme.values import ALL
+
+if TYPE_CHECKING:
+    from trio_extreme.client import Connection
+    from trio_extreme.reading import Reader
+    from trio_extreme.settings import Settings
+
+
+@click.command(epilog=JSON_KEYS + "\n" + FORMAT_KEYS)
+@stream_argument(all_allowed=True)
+@click.option(
+    "--from",
+    "place",
+    type=parse_place,
+    metavar="PLACE",
+    help="Where to begin: N, start, end, -100 for the last hundred.",
+)
+@click.option("--count", type=click.IntRange(min=1), help="How many events to print at most.")
+@click.option("--backwards", is_flag=True, help="From the end, or from --from, towards the start.")
+@view_options
+@url_option
+def read(*, stream: str, place: Any, count: int | None, backwards: bool, settings: Settings, **view: Any) -> int:
+    """Print the events of a stream, or of '$all', the log of all streams, and end.
+
+    In $all, --from also takes a position as it was printed; the event there is included, unless --backwards.
+    """
+    check_place(stream, place, backwards=backwards)
+    options = make_view(**view)
+    target = find_target(settings, stream)
+    return run(partial(_read, target, place, count, backwards=backwards, options=options), target)
+
+
+async def _read(target: Target, place: Any, count: int | None, *, backwards: bool, options: ViewOptions) -> None:
+    async with open_connection(target.settings) as conn:
+        start = await find_start(conn, target.stream, place)
+        wanted = None if options.types else count
+        async with _reader(conn, target.stream, start=start, backwards=backwards, count=wanted) as reader:
+            async for page in reader.pages():
+                events = [event for event in page if options.wants(event)][:count]
+                await output.write(options.show(events))
+                if count is not None and not (count := count - len(events)):
+                    return
+
+
+def _reader(conn: Connection, stream: str, **how: Any) -> Reader[Any]:
+    return conn.read_all(**how) if stream == ALL else conn.read_stream(stream, **how)

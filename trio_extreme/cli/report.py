@@ -1,0 +1,106 @@
+"""What the demo shows: a progress bar while it runs, and what it did."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from trio_extreme.cli.running import is_watched
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+    from trio_extreme.cli.story import Step, Story
+
+
+class ProgressBar:
+    """A bar a step on standard error, where that is a terminal; else nothing."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not is_watched())
+        self._task = self._progress.add_task("", total=None, visible=False)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def begin(self, name: str, total: int) -> None:
+        """The next step, and how many events it has."""
+        self._progress.remove_task(self._task)
+        self._task = self._progress.add_task(name, total=total)
+
+    def show(self, done: int) -> None:
+        """So many are done."""
+        self._progress.update(self._task, completed=done)
+
+
+def json_report(story: Story, server: str) -> bytes:
+    """One line of JSON."""
+    line = {
+        "repository": story.repository,
+        "server": server,
+        "commits": len(story.ledger),
+        "authors": len(story.ledger.authors),
+        "stream": story.stream,
+        "steps": [
+            {"name": step.name, "events": step.events, "bytes": step.bytes, "seconds": round(step.seconds, 6)}
+            for step in story.steps
+        ],
+        "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in story.checks],
+        "ok": story.ok,
+    }
+    return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+def table_report(story: Story, server: str) -> bytes:
+    """A table of what was done, and under it what is true of it."""
+    console = Console(width=Console().width, force_terminal=True, highlight=False)
+    with console.capture() as capture:
+        console.print(_table(story))
+        for check in story.checks:
+            console.print(
+                _mark(ok=check.ok).append(check.name, "default").append(f": {check.detail}" if check.detail else "")
+            )
+        console.print(_verdict(story, server))
+    return capture.get().encode()
+
+
+def _table(story: Story) -> Table:
+    title = f"{story.repository}: {len(story.ledger):,} commits by {len(story.ledger.authors):,} authors"
+    table = Table("step", title=Text(title), title_style="bold", box=box.SIMPLE)
+    for heading in ("events", "seconds", "events/s", "MB/s"):
+        table.add_column(heading, justify="right")
+    for step in story.steps:
+        table.add_row(step.name, f"{step.events:,}", f"{step.seconds:.3f}", *_rates(step))
+    return table
+
+
+def _rates(step: Step) -> tuple[str, str]:
+    if not step.seconds or not step.events:
+        return "", ""
+    return f"{step.events / step.seconds:,.0f}", f"{step.bytes / step.seconds / 1e6:.1f}"
+
+
+def _mark(*, ok: bool) -> Text:
+    return Text("  ok      ", "green") if ok else Text("  FAILED  ", "bold red")
+
+
+def _verdict(story: Story, server: str) -> Text:
+    if story.ok:
+        words = f"All {len(story.ledger):,} commits came back from {server}: what was read has the hashes that git gave them."
+    else:
+        words = f"Not all came back from {server} as it was appended."
+    return Text(f"\n{words}", "bold")

@@ -1,0 +1,65 @@
+"""`trio-extreme serve`: the embedded node, on a port."""
+
+from __future__ import annotations
+
+import errno
+import json
+from contextlib import AsyncExitStack
+from functools import partial
+
+import click
+import trio
+
+from trio_extreme.cli import output
+from trio_extreme.cli.failures import CommandFailed
+from trio_extreme.cli.running import notice, run
+from trio_extreme.embedded import VERSIONS, Node, open_node
+
+_EPILOG = """\
+\b
+The JSON line it prints has the keys host, port, version, username, password.
+"""
+
+
+@click.command(epilog=_EPILOG)
+@click.option("--port", type=click.IntRange(0, 65_535), default=1113, help="Where to listen; 0 takes a free port.")
+@click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 is all of this machine's.")
+@click.option("--as", "version", type=click.Choice(list(VERSIONS)), default="4.1.1", help="The server to be.")
+@click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
+def serve(*, port: int, host: str, version: str, as_json: bool) -> int:
+    """Run an Event Store-compatible node until Ctrl-C, for development and tests.
+
+    It keeps its log in memory: when it ends, all is gone. Users are admin and ops, both with the password changeit.
+    """
+    return run(partial(_serve, port, host, version, as_json=as_json or not output.is_terminal()))
+
+
+async def _serve(port: int, host: str, version: str, *, as_json: bool) -> None:
+    async with AsyncExitStack() as stack:
+        try:
+            node = await stack.enter_async_context(open_node(port=port, host=host, version=version))
+        except OSError as error:
+            raise _refused(error, host, port) from error
+        await _announce(node, as_json=as_json)
+        await trio.sleep_forever()
+
+
+async def _announce(node: Node, *, as_json: bool) -> None:
+    address = f"{node.host}:{node.port}"
+    notice(f"listening at {address} as Event Store {node.version}, its log in memory; Ctrl-C ends")
+    flag = "" if node.port == 1113 else f" --url eventstore://{address}"
+    notice(f"try: trio-extreme watch people{flag}")
+    notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
+    if as_json:
+        settings = node.settings
+        keys = {"host": node.host, "port": node.port, "version": node.version}
+        line = keys | {"username": settings.username, "password": settings.password}
+        await output.write(json.dumps(line).encode() + b"\n")
+
+
+def _refused(error: OSError, host: str, port: int) -> CommandFailed:
+    while error.errno is None and isinstance(error.__cause__, OSError):
+        error = error.__cause__
+    if error.errno == errno.EADDRINUSE:
+        return CommandFailed(f"port {port} of {host} is taken", "trio-extreme serve --port 0, which takes a free one")
+    return CommandFailed(f"cannot listen at {host}:{port}: {error}", "trio-extreme serve --port 0")
