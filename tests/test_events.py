@@ -111,7 +111,7 @@ def test_the_largest_event() -> None:
     largest = MAX_EVENT_SIZE - 2 * len("type") - 10
     assert NewEvent("type", bytes(largest), bytes(10))
     for data, metadata in ((bytes(largest + 1), bytes(10)), (bytes(largest), bytes(11))):
-        with pytest.raises(InvalidArgument, match=r"^event of type 'type': 16,767,217 bytes .* 16,767,216$"):
+        with pytest.raises(InvalidArgument, match=r"^data: 16,767,217 bytes .* 16,767,216$"):
             NewEvent("type", data, metadata)
 
 

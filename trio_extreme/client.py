@@ -284,7 +284,7 @@ class Connection:
 def _batch(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
     if isinstance(events, NewEvent):
         return [events]
-    batch = list(events) if isinstance(events, Iterable) else [events]
+    batch: list[NewEvent] = list(events) if isinstance(events, Iterable) else [events]
     for event in batch:
         if not isinstance(event, NewEvent):
             msg = f"events: {type(event).__name__} is no event to append; give NewEvent objects"

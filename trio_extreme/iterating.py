@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 T = TypeVar("T")
 
 RUN = 64
-"""Items handed out before other tasks get their turn. A turn costs as much as ten events."""
+"""Items handed out before the clock is looked at."""
+
+TURN = 0.005
+"""Seconds of a loop that never waits, after which other tasks get their turn.
+
+Turns by count alone would lose live events: at each of them the socket brings several hundred more.
+"""
 
 
 class ListIterator(Generic[T]):
     """An async iterator over what `_take` brings in lists; one task at a time.
 
     Cancellation is noticed before each item, and loses none. Other tasks get their turn whenever a list is fetched, and
-    at least every `RUN` items, even where the loop's body never waits.
+    after `TURN` seconds of a loop whose body never waits.
     """
 
-    __slots__ = ("_at", "_busy", "_items", "_list")
+    __slots__ = ("_at", "_busy", "_items", "_list", "_turn_ends")
 
     def __init__(self) -> None:
-        self._list: list[T] = []
+        self._list: Sequence[T] = ()
         self._at = 0
         self._items = iter(self._list)
         self._busy = False
+        self._turn_ends = 0.0
 
     def __aiter__(self) -> ListIterator[T]:
         return self
@@ -35,17 +45,18 @@ class ListIterator(Generic[T]):
         await checkpoint_if_cancelled()
         for item in self._items:
             return item
-        if self._at < len(self._list):
-            await checkpoint()
-        else:
+        if self._at >= len(self._list):
             await self._fetch()
+        elif trio.current_time() > self._turn_ends:
+            await checkpoint()
+            self._turn_ends = trio.current_time() + TURN
         self._items = iter(self._list[self._at : self._at + RUN])
         self._at += RUN
         return next(self._items)
 
-    async def next_list(self) -> list[T]:
+    async def next_list(self) -> Sequence[T]:
         """What is left of the list under way, or else the next list."""
-        rest = [*self._items, *self._list[self._at :]]
+        rest: Sequence[T] = [*self._items, *self._list[self._at :]]
         if rest:
             await checkpoint()
         else:
@@ -63,10 +74,11 @@ class ListIterator(Generic[T]):
         try:
             self._list = await self._take()
             self._at = 0
+            self._turn_ends = trio.current_time() + TURN
         finally:
             self._busy = False
 
-    async def _take(self) -> list[T]:
+    async def _take(self) -> Sequence[T]:
         """The next list, which is not empty. Raises StopAsyncIteration at the end. Always a checkpoint."""
         raise NotImplementedError
 
@@ -82,5 +94,5 @@ class Batches(Generic[T]):
     def __aiter__(self) -> Batches[T]:
         return self
 
-    async def __anext__(self) -> list[T]:
+    async def __anext__(self) -> Sequence[T]:
         return await self._source.next_list()

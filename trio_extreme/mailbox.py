@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_extreme.wire.framing import Frame
+
+MAX_TAKE = 4096
 
 
 class Mailbox:
@@ -48,12 +51,19 @@ class Mailbox:
             self._send.close()
 
     async def take(self) -> list[Frame]:
-        """The next list of frames. Raises the error this was ended with; cancelling loses nothing."""
+        """What is here, about `MAX_TAKE` frames at most. Raises the error this was ended with; cancelling loses nothing.
+
+        All that waits is taken at once: the reader brings a list at each of its turns, and a consumer that took one
+        at each of its own could never catch up.
+        """
         try:
             frames = await self._receive.receive()
         except trio.EndOfChannel:
             assert self._error is not None
             raise self._error.with_traceback(None) from self._error.__cause__
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while len(frames) < MAX_TAKE:
+                frames += self._receive.receive_nowait()
         self.events -= len(frames)
         self.bytes -= sum([len(frame[3]) for frame in frames])
         return frames

@@ -13,6 +13,7 @@ from trio_extreme.operations.reading import LogPage, ReadAll, ReadStream, Stream
 from trio_extreme.values import NO_STREAM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
@@ -92,7 +93,7 @@ class Reader(ListIterator[E]):
             self._engine.abandon(self._ahead)
             self._ahead = None
 
-    async def _take(self) -> list[E]:
+    async def _take(self) -> Sequence[E]:
         while not self._done:
             events = await self._next_page()
             if self._left is not None:
@@ -106,7 +107,7 @@ class Reader(ListIterator[E]):
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration
 
-    async def _next_page(self) -> list[E]:
+    async def _next_page(self) -> Sequence[E]:
         while True:
             slot, self._ahead = self._ahead, None
             try:
@@ -127,7 +128,7 @@ class Reader(ListIterator[E]):
     def _operation(self, count: int) -> Operation[Any]:
         raise NotImplementedError
 
-    def _accept(self, page: Any) -> list[E]:
+    def _accept(self, page: Any) -> Sequence[E]:
         """Remember where the next page begins; the events of this one."""
         raise NotImplementedError
 
@@ -172,7 +173,7 @@ class StreamReader(Reader[Event]):
             raise RuntimeError(msg)
         return self._last_number
 
-    async def _next_page(self) -> list[Event]:
+    async def _next_page(self) -> Sequence[Event]:
         try:
             return await super()._next_page()
         except StreamNotFound:
@@ -192,7 +193,7 @@ class StreamReader(Reader[Event]):
             require_master=self._require_master,
         )
 
-    def _accept(self, page: StreamPage) -> list[Event]:
+    def _accept(self, page: StreamPage) -> Sequence[Event]:
         self._next = page.next
         self._done = page.is_end
         self._last_number = page.last_number
@@ -231,7 +232,7 @@ class LogReader(Reader[LogEvent]):
             require_master=self._require_master,
         )
 
-    def _accept(self, page: LogPage) -> list[LogEvent]:
+    def _accept(self, page: LogPage) -> Sequence[LogEvent]:
         self._next = page.next
         self._done = page.is_end
         return page.events

@@ -8,7 +8,7 @@ import trio
 from google.protobuf.message import DecodeError
 
 from trio_extreme.errors import ProtocolError, StreamDeleted, SubscriptionDropped
-from trio_extreme.events import TOMBSTONE_TYPE, PushedEvent
+from trio_extreme.events import TOMBSTONE_TYPE, Events, PushedEvent
 from trio_extreme.iterating import Batches, ListIterator
 from trio_extreme.mailbox import Mailbox
 from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe, drop_error
@@ -116,7 +116,7 @@ class LiveSubscription(ListIterator[E]):
         self._mailbox.end(SubscriptionDropped(msg, DropReason.OVERFLOW))
         self._leave()
 
-    async def _take(self) -> list[E]:
+    async def _take(self) -> Sequence[E]:
         if self._confirmation is None:
             msg = "a subscription is iterated over inside its block: async with conn.subscribe_live(…) as events"
             raise RuntimeError(msg)
@@ -130,7 +130,7 @@ class LiveSubscription(ListIterator[E]):
             if events:
                 return events
 
-    def _decode(self, frames: Sequence[Frame]) -> list[E]:
+    def _decode(self, frames: Sequence[Frame]) -> Sequence[E]:
         """The events of a list of frames. What ends the subscription ends the mailbox, and is raised after them."""
         bodies = [frame[3] for frame in frames]
         if {frame[0] for frame in frames} != _PUSHED:
@@ -144,7 +144,7 @@ class LiveSubscription(ListIterator[E]):
         if len(pushed) != len(bodies):
             msg = f"{len(bodies)} pushed frames hold {len(pushed)} events"
             raise ProtocolError(msg)
-        return self._without_tombstone(list(map(self._event_class, pushed)))
+        return self._without_tombstone(Events(self._event_class, pushed))
 
     def _before_end(self, frames: Sequence[Frame]) -> list[bytes]:
         bodies = []
@@ -159,7 +159,7 @@ class LiveSubscription(ListIterator[E]):
             bodies.append(body)
         return bodies
 
-    def _without_tombstone(self, events: list[E]) -> list[E]:
+    def _without_tombstone(self, events: Sequence[E]) -> Sequence[E]:
         """A tombstone is the last event a stream can have; in the log, or behind a link, it is one of many."""
         if self._stream == ALL_STREAMS or not events:
             return events
@@ -167,7 +167,7 @@ class LiveSubscription(ListIterator[E]):
         if last.type == TOMBSTONE_TYPE and last.stream == self._stream:
             self._mailbox.end(StreamDeleted(self._stream))
             self._leave()
-            events.pop()
+            return events[:-1]
         return events
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trio_extreme.errors import EventNotFound, ProtocolError, StreamDeleted, StreamNotFound
-from trio_extreme.events import Event, LogEvent
+from trio_extreme.events import Event, Events, LogEvent
 from trio_extreme.operations.base import Operation, access_denied, server_error, unknown_result
 from trio_extreme.values import Position
 from trio_extreme.wire import schema
@@ -24,7 +24,7 @@ LAST = -1
 class StreamPage(NamedTuple):
     """One page of a stream; `size` in bytes."""
 
-    events: list[Event]
+    events: Events[Event]
     next: int
     is_end: bool
     size: int
@@ -34,7 +34,7 @@ class StreamPage(NamedTuple):
 class LogPage(NamedTuple):
     """One page of the log; `size` in bytes. `at` is the place asked for, as the server understood it."""
 
-    events: list[LogEvent]
+    events: Events[LogEvent]
     next: Position
     is_end: bool
     size: int
@@ -67,7 +67,7 @@ class ReadEvent(Operation[Event]):
         done = parse(schema.ReadEventCompleted, payload)
         if done.result != _Event.Success:
             self._raise(done)
-        if not done.event.event.event_id and not done.event.link.event_id:
+        if not done.event.event.event_type and not done.event.link.event_type:
             # How servers say that a stream has no metadata: a success without an event (docs/protocol.md, 3.4).
             raise EventNotFound(self._stream, self._number)
         return Event(done.event)
@@ -117,7 +117,7 @@ class ReadStream(Operation[StreamPage]):
         if done.result != _STREAM_SUCCESS:
             self._raise(done)
         page = StreamPage(
-            list(map(Event, done.events)),
+            Events(Event, done.events),
             done.next_event_number,
             done.is_end_of_stream,
             len(payload),
@@ -173,7 +173,7 @@ class ReadAll(Operation[LogPage]):
         done = parse(schema.ReadAllEventsCompleted, payload)
         if done.result != _ALL_SUCCESS:
             self._raise(done)
-        events = list(map(LogEvent, done.events))
+        events = Events(LogEvent, done.events)
         at = Position(done.commit_position, done.prepare_position)
         following = Position(done.next_commit_position, done.next_prepare_position)
         if events and not (following < at if self._backwards else following > at):
