@@ -76,9 +76,8 @@ class Repository:
     shallow: bool
 
 
-async def find_repository(path: str) -> Repository:
+async def find_repository(folder: Path) -> Repository:
     """The repository that a folder is in. Raises `CommandFailed` where there is none, or nothing in it."""
-    folder = Path(path).resolve()
     try:
         top = await _ask(folder, "rev-parse", "--absolute-git-dir")
     except FileNotFoundError as error:
@@ -137,24 +136,24 @@ class CommitReader:
         while (end := self._buffer.find(b"\n")) < 0:
             if not await self._read_more():
                 return None
-        id, kind, size = (*self._buffer[:end].decode().split(" "), "")[:3]
+        name, kind, size = (*self._buffer[:end].decode().split(" "), "")[:3]
         if kind != "commit":
-            msg = f"git cannot read commit {id}"
+            msg = f"git cannot read commit {name}"
             raise CommandFailed(msg, "git fsck, in that repository")
         first, last = end + 1, end + 1 + int(size)
         if int(size) > MAX_EVENT_SIZE - 1000:
-            msg = f"commit {id} has {int(size):,} bytes, more than an event may have"
+            msg = f"commit {name} has {int(size):,} bytes, more than an event may have"
             raise CommandFailed(msg, "the same with a --count that leaves it out")
         while len(self._buffer) <= last:
             if not await self._read_more():
-                msg = f"git stopped in the middle of commit {id}"
+                msg = f"git stopped in the middle of commit {name}"
                 raise CommandFailed(msg, "the same again")
         raw = bytes(self._buffer[first:last])
         del self._buffer[: last + 1]
-        if commit_hash(raw, len(id)).hex() != id:
-            msg = f"commit {id} is damaged: its bytes have another hash"
+        if commit_hash(raw, len(name)).hex() != name:
+            msg = f"commit {name} is damaged: its bytes have another hash"
             raise CommandFailed(msg, "git fsck, in that repository")
-        return Commit(id, raw)
+        return Commit(name, raw)
 
     async def _read_more(self) -> bool:
         chunk = await self._output.receive_some(64 * 1024)

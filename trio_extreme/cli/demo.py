@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from trio_extreme.cli import output
 from trio_extreme.cli.commits import find_repository, read_commits
-from trio_extreme.cli.connecting import URL, Target, find_target
+from trio_extreme.cli.connecting import Target, find_target, parse_url
 from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.report import ProgressBar, json_report, table_report
 from trio_extreme.cli.running import notice, run
@@ -36,7 +37,7 @@ name, ok, detail), ok.
 
 
 @click.command(epilog=_EPILOG)
-@click.argument("repo", default=".", type=click.Path(exists=True, file_okay=False))
+@click.argument("repo", default=".", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
 @click.option(
     "--count", type=click.IntRange(min=1), help=f"Only so many of the newest commits; at most {MOST:,} if not said."
 )
@@ -45,11 +46,12 @@ name, ok, detail), ok.
 @click.option(
     "--url",
     "settings",
-    type=URL,
+    type=parse_url,
+    metavar="URL",
     help="A server to use instead of an embedded node, like eventstore://admin@host:1113. The environment's is"
     " not taken, because the demo leaves its streams there.",
 )
-def demo(*, repo: str, count: int | None, version: str, as_json: bool, settings: Settings | None) -> int:
+def demo(*, repo: Path, count: int | None, version: str, as_json: bool, settings: Settings | None) -> int:
     """Append the commits of a git repository as events, follow them live, read them back, and check each byte.
 
     Each commit, as git stores it, goes into the stream of the repository and into that of its author. The last ones are
@@ -60,7 +62,7 @@ def demo(*, repo: str, count: int | None, version: str, as_json: bool, settings:
     return run(partial(_demo, repo, count, version, target, as_json=as_json), target)
 
 
-async def _demo(repo: str, count: int | None, version: str, target: Target | None, *, as_json: bool) -> None:
+async def _demo(repo: Path, count: int | None, version: str, target: Target | None, *, as_json: bool) -> None:
     repository = await find_repository(repo)
     wanted = min(repository.total, count or MOST)
     _say_what_is_left_out(repository, wanted, asked=count is not None)
@@ -82,13 +84,10 @@ async def _demo(repo: str, count: int | None, version: str, target: Target | Non
 
 def _say_what_is_left_out(repository: Repository, wanted: int, *, asked: bool) -> None:
     if repository.shallow:
-        notice(
-            "this is a shallow clone: only the commits that it has are taken; `git fetch --unshallow` gets the others"
-        )
+        notice("this is a shallow clone: only its own commits are taken; `git fetch --unshallow` gets the others")
     if wanted < repository.total and not asked:
-        notice(
-            f"only the newest {wanted:,} of {repository.total:,} commits are taken; --count {repository.total} takes all"
-        )
+        total = repository.total
+        notice(f"only the newest {wanted:,} of {total:,} commits are taken; --count {total} takes all")
 
 
 @asynccontextmanager

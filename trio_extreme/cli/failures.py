@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from trio_extreme.errors import (
     AccessDenied,
-    BadRequest,
     ConnectFailed,
     ConnectionLost,
     InvalidArgument,
@@ -32,6 +31,24 @@ USAGE = 2
 NO_CONNECTION = 3
 NOT_ALLOWED = 4
 WRONG_VERSION = 5
+
+# By kind, what to try next. No kind here is a kind of another.
+_HINTS: dict[type[TrioExtremeError], str] = {
+    ConnectFailed: "trio-extreme serve --port {port}, which starts a node here; or --url with another server",
+    ConnectionLost: "the same command again, when the server is back",
+    NotAuthenticated: "the same with the right password in TRIO_EXTREME_PASSWORD, or with another name in --url",
+    AccessDenied: "the same with --url {admin}, or as another user who may do this",
+    WrongExpectedVersion: "trio-extreme read {stream} --backwards --count 1{flag}, which shows its last event",
+    StreamNotFound: "trio-extreme watch {stream}{flag}, which waits for its first event",
+    StreamDeleted: "another name: this one is gone for ever",
+    SubscriptionDropped: "trio-extreme read {stream}{flag}, which has what was missed; then watch again",
+    OutcomeUnknown: "trio-extreme read {stream} --backwards --count 10{flag}, to see whether it was done",
+    OperationTimedOut: "the same command again, when the server has less to do",
+    NotReady: "the same command again, in a few seconds",
+    NotMaster: "the same with --url and the master's address",
+    ProtocolError: "--url with the server's TCP port: 1113 if nobody changed it, and not 2113",
+    InvalidArgument: "trio-extreme --help",
+}
 
 
 class CommandFailed(Exception):
@@ -72,34 +89,7 @@ def _code(error: BaseException) -> int:
 
 
 def _hint(error: TrioExtremeError, target: Target) -> str:
-    """The next command. The order matters nowhere: no error here is a kind of another."""
-    settings = target.settings
-    stream = shlex.quote(target.stream)
-    match error:
-        case ConnectFailed():
-            return f"trio-extreme serve --port {settings.port}, which starts a node here; --url names another server"
-        case ConnectionLost():
-            return "the same command again, when the server is back"
-        case NotAuthenticated():
-            return "the same with TRIO_EXTREME_PASSWORD set to the right password, or another name in --url"
-        case AccessDenied():
-            return f"the same with --url {target.url_for('admin')}, or another user who may do this"
-        case WrongExpectedVersion():
-            return f"trio-extreme read {stream} --backwards --count 1{target.flag}, which shows its last event"
-        case StreamNotFound():
-            return f"trio-extreme watch {stream}{target.flag}, which waits for its first event"
-        case StreamDeleted():
-            return "another name: this one is gone for ever"
-        case SubscriptionDropped():
-            return f"trio-extreme read {stream}{target.flag}, which has what was missed; then watch again"
-        case OutcomeUnknown() | OperationTimedOut():
-            return f"trio-extreme read {stream} --backwards --count 10{target.flag}, to see what happened"
-        case NotMaster(endpoint=endpoint) if endpoint is not None:
-            return f"the same with --url eventstore://{endpoint[0]}:{endpoint[1]}, the master"
-        case NotReady() | NotMaster():
-            return "the same command again, in a few seconds"
-        case ProtocolError() | BadRequest():
-            return "--url with the server's TCP port: 1113 if nobody changed it, and not 2113"
-        case InvalidArgument():
-            return "trio-extreme --help"
-    return "the same command again"
+    text = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "the same command again")
+    return text.format(
+        stream=shlex.quote(target.stream), flag=target.flag, port=target.settings.port, admin=target.url_for("admin")
+    )

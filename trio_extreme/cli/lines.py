@@ -85,7 +85,7 @@ def from_line(line: bytes, default_type: str | None) -> NewEvent:
         msg = "not a JSON object with braces"
         raise InvalidArgument(msg)
     if unknown := members.keys() - _KNOWN - _IGNORED:
-        msg = f"unknown key {sorted(unknown)[0]!r}; known are {', '.join(sorted(_KNOWN))}"
+        msg = f"unknown key {min(unknown)!r}; known are {', '.join(sorted(_KNOWN))}"
         raise InvalidArgument(msg)
     data, is_json = _bytes_of("data", members)
     metadata, _ = _bytes_of("metadata", members)

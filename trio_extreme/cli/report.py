@@ -100,7 +100,7 @@ def _mark(*, ok: bool) -> Text:
 
 def _verdict(story: Story, server: str) -> Text:
     if story.ok:
-        words = f"All {len(story.ledger):,} commits came back from {server}: what was read has the hashes that git gave them."
+        words = f"All {len(story.ledger):,} commits came back from {server}: their hashes are those that git gave them."
     else:
         words = f"Not all came back from {server} as it was appended."
     return Text(f"\n{words}", "bold")

@@ -15,6 +15,8 @@ from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.running import notice, run
 from trio_extreme.embedded import VERSIONS, Node, open_node
 
+_PORT = 1113
+
 _EPILOG = """\
 \b
 The JSON line it prints has the keys host, port, version, username, password.
@@ -22,7 +24,7 @@ The JSON line it prints has the keys host, port, version, username, password.
 
 
 @click.command(epilog=_EPILOG)
-@click.option("--port", type=click.IntRange(0, 65_535), default=1113, help="Where to listen; 0 takes a free port.")
+@click.option("--port", type=click.IntRange(0, 65_535), default=_PORT, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 is all of this machine's.")
 @click.option("--as", "version", type=click.Choice(list(VERSIONS)), default="4.1.1", help="The server to be.")
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
@@ -47,7 +49,7 @@ async def _serve(port: int, host: str, version: str, *, as_json: bool) -> None:
 async def _announce(node: Node, *, as_json: bool) -> None:
     address = f"{node.host}:{node.port}"
     notice(f"listening at {address} as Event Store {node.version}, its log in memory; Ctrl-C ends")
-    flag = "" if node.port == 1113 else f" --url eventstore://{address}"
+    flag = "" if node.port == _PORT else f" --url eventstore://{address}"
     notice(f"try: trio-extreme watch people{flag}")
     notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
     if as_json:

@@ -17,7 +17,7 @@ from trio_extreme.tasks import open_plain_nursery
 from trio_extreme.values import NO_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from trio_extreme.cli.commits import Commit, CommitReader
     from trio_extreme.cli.report import ProgressBar
@@ -209,7 +209,7 @@ class Story:
             await self._read(stream, places, check, step, backwards=backwards)
 
     async def _read(self, stream: str, places: Sequence[int], check: Check, step: Step, *, backwards: bool) -> None:
-        numbers: Iterable[int] = range(len(places))
+        numbers = range(len(places))
         expected = iter(reversed(numbers) if backwards else numbers)
         async with self._conn.read_stream(stream, backwards=backwards) as reader:
             async for page in reader.pages():

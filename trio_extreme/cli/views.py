@@ -13,14 +13,11 @@ from rich.text import Text
 
 from trio_extreme.cli import output
 from trio_extreme.cli.lines import to_line
-from trio_extreme.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from trio_extreme.events import Event
-
-View = "Callable[[Event], bytes]"
 
 PREVIEW = 1000
 """Bytes of data that a terminal's line is made of at most; most do not fit."""
