@@ -30,10 +30,8 @@ class Door:
         self._admit(size)
         return True
 
-    async def enter(self, slot: Slot[Any]) -> None:
-        """Enter, after all who came before. Raises the slot's error where it is failed meanwhile."""
-        if self.try_enter(slot.size):
-            return
+    async def wait(self, slot: Slot[Any]) -> None:
+        """Enter after all who came before. Raises the slot's error where it is failed meanwhile."""
         self._waiting[slot] = None
         try:
             await slot.event.wait()

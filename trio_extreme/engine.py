@@ -31,7 +31,7 @@ from trio_extreme.pending import Slot, SubscriptionSlot, fresh
 from trio_extreme.session import Session
 from trio_extreme.statistics import Counters, Statistics, SubscriptionStatistics
 from trio_extreme.tasks import open_plain_nursery
-from trio_extreme.wire.framing import encode_credentials
+from trio_extreme.wire.framing import LENGTH_SIZE, encode_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,12 +199,16 @@ class Engine:
         slot = self._open(operation, credentials)
         self._calls[slot] = None
         try:
-            await self._door.enter(slot)
+            if not self._door.try_enter(slot.size):
+                await self._door.wait(slot)
         except BaseException:
             del self._calls[slot]
             raise
         self._session.submit(slot)
-        return await self.finish(slot)
+        try:
+            return await self._answer(slot)
+        finally:
+            self.abandon(slot)
 
     def begin(self, operation: Operation[T], credentials: Credentials | None) -> Slot[T] | None:
         """Send a request whose answer is asked for later by `finish`; None where it would have to wait at the door.
@@ -239,7 +243,8 @@ class Engine:
         self._check(slot)
         self._calls[slot] = None
         try:
-            await self._door.enter(slot)
+            if not self._door.try_enter(slot.size):
+                await self._door.wait(slot)
             try:
                 self._session.submit(slot)
                 return await self._answer(slot), lambda: self._session.forget(slot)
@@ -270,16 +275,15 @@ class Engine:
         if self._ended is not None:
             raise fresh(self._ended)
         limit = self.settings.max_frame_size
-        if slot.size - 4 > limit:
-            size = slot.size - 4
+        size = slot.size - LENGTH_SIZE
+        if size > limit:
             msg = f"the request has {size:,} bytes; the limit is {limit:,} (max_frame_size): append less at a time"
             raise FrameTooLarge(msg, size, limit)
 
-    def _taken(self, slot: Slot[Any]) -> None:
+    def _taken(self, slot: Slot[Any], now: float) -> None:
         """The writer took a slot out of the queue."""
         self._door.taken(slot.size)
-        if not slot.gone:
-            slot.expires = min(slot.deadline, trio.current_time() + self.settings.attempt_timeout)
+        slot.expires = min(slot.deadline, now + self.settings.attempt_timeout)
 
     async def _answer(self, slot: Slot[T]) -> T:
         """Wait for the answer of a submitted slot, and ask again while that is safe and there is time."""
@@ -303,7 +307,6 @@ class Engine:
 
     def _submit_again(self, slot: Slot[Any]) -> None:
         self._session.forget(slot)
-        slot.gone = False
         self._door.queue_again(slot.size)
         self._session.submit(slot)
 

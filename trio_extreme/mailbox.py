@@ -51,7 +51,7 @@ class Mailbox:
             self._send.close()
 
     async def take(self) -> list[Frame]:
-        """What is here, about `MAX_TAKE` frames at most. Raises the error this was ended with; cancelling loses nothing.
+        """What is here, about `MAX_TAKE` frames at most. Raises what this was ended with; cancelling loses nothing.
 
         All that waits is taken at once: the reader brings a list at each of its turns, and a consumer that took one
         at each of its own could never catch up.

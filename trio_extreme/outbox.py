@@ -28,7 +28,7 @@ MAX_URGENT = 10_000
 class Outbox:
     """Two lanes of what is to be sent; urgent frames never wait behind requests, only behind the send under way."""
 
-    def __init__(self, on_taken: Callable[[Slot[Any]], None]) -> None:
+    def __init__(self, on_taken: Callable[[Slot[Any], float], None]) -> None:
         self._put, self._requests = trio.open_memory_channel["Slot[Any] | None"](inf)
         self._urgent: deque[bytes] = deque()
         self._on_taken = on_taken
@@ -57,12 +57,13 @@ class Outbox:
         except trio.WouldBlock:
             self._idle.set()
             slot = await self._requests.receive()
+        now = trio.current_time()
         parts: list[bytes] = []
         frames = size = 0
         while True:
             frames += self._take_urgent(parts)
             if slot is not None:
-                self._on_taken(slot)
+                self._on_taken(slot, now)
                 if not slot.gone:
                     slot.sent = True
                     parts += (slot.head(), slot.payload)
@@ -89,7 +90,7 @@ class Outbox:
             while True:
                 slot = self._requests.receive_nowait()
                 if slot is not None:
-                    self._on_taken(slot)
+                    self._on_taken(slot, trio.current_time())
         self._urgent.clear()
 
     async def flushed(self) -> None:

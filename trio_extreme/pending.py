@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from trio_extreme.operations.subscribing import Confirmation
-from trio_extreme.wire.framing import encode_head
+from trio_extreme.wire.framing import HEADER_SIZE, LENGTH_SIZE, NO_CORRELATION, encode_head
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+_PREFIX_SIZE = LENGTH_SIZE + HEADER_SIZE
 
 
 def correlation_ids(random_bytes: Callable[[int], bytes] = os.urandom) -> Callable[[], bytes]:
@@ -54,29 +56,27 @@ class Slot(Generic[T]):
         "operation",
         "payload",
         "sent",
+        "size",
     )
 
     def __init__(self, operation: Operation[T], credentials: bytes, deadline: float) -> None:
         self.operation = operation
         self.credentials = credentials
         self.payload = operation.payload()
+        #: Bytes of the frame.
+        self.size = _PREFIX_SIZE + len(credentials) + len(self.payload)
         self.deadline = deadline
-        self.gone = False
-        self.renew(b"")
+        self.renew()
 
-    def renew(self, correlation: bytes) -> None:
+    def renew(self, correlation: bytes = NO_CORRELATION) -> None:
         """Forget the last attempt."""
         self.correlation = correlation
+        self.gone = False
         self.event = trio.Event()
         self.answer: Frame | None = None
         self.error: TrioExtremeError | None = None
         self.sent = False
         self.expires = self.deadline
-
-    @property
-    def size(self) -> int:
-        """About how many bytes the frame has."""
-        return len(self.payload) + len(self.credentials) + 22
 
     def head(self) -> bytes:
         """All of the frame that comes before the payload."""

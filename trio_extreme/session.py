@@ -38,7 +38,11 @@ class Session:
     """One connection's tasks, and the requests that wait on it. `run` returns when the connection has ended."""
 
     def __init__(
-        self, stream: trio.abc.Stream, settings: Settings, counters: Counters, on_taken: Callable[[Slot[Any]], None]
+        self,
+        stream: trio.abc.Stream,
+        settings: Settings,
+        counters: Counters,
+        on_taken: Callable[[Slot[Any], float], None],
     ) -> None:
         self._stream = stream
         self._settings = settings
@@ -70,7 +74,7 @@ class Session:
             self._slots[slot.correlation] = slot
             self._outbox.put(slot)
         else:
-            self._on_taken(slot)
+            self._on_taken(slot, trio.current_time())
             slot.fail(self.cause)
 
     def forget(self, slot: Slot[Any]) -> None:

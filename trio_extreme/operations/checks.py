@@ -5,6 +5,8 @@ from __future__ import annotations
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position, utf8_size
 
+_NAMED_VERSIONS = frozenset(map(int, ExpectedVersion))
+
 
 def check_stream(stream: str) -> str:
     """A stream's name; `$all` is none on the wire."""
@@ -33,7 +35,7 @@ def check_expected(expected: int, *, exists: bool = True) -> int:
 
 
 def _can_be_expected(expected: int) -> bool:
-    return 0 <= expected < MAX_NUMBER or expected in tuple(ExpectedVersion)
+    return 0 <= expected < MAX_NUMBER or expected in _NAMED_VERSIONS
 
 
 def check_number(number: int) -> int:
