@@ -211,10 +211,12 @@ class Engine:
             self.abandon(slot)
 
     def begin(self, operation: Operation[T], credentials: Credentials | None) -> Slot[T] | None:
-        """Send a request whose answer is asked for later by `finish`; None where it would have to wait at the door.
+        """Send a request whose answer is asked for later by `finish`; None where it cannot be sent at once.
 
         Whoever gets a slot calls `finish` or `abandon`.
         """
+        if self._ended is not None:
+            return None
         slot = self._open(operation, credentials)
         if not self._door.try_enter(slot.size):
             return None

@@ -22,7 +22,6 @@ BATCH_SIZE = 65_536
 """Bytes joined into one send: above it joining costs more than the call it saves."""
 
 MAX_URGENT = 10_000
-"""A peer that asks for signs of life and never reads the answers gets no more than this many of them."""
 
 
 class Outbox:
@@ -40,11 +39,15 @@ class Outbox:
 
     def put_urgent(self, frame: bytes) -> None:
         """Queue a frame before all requests."""
-        if len(self._urgent) < MAX_URGENT:
-            self._urgent.append(frame)
-            # The writer waits on one channel only; an empty item wakes it.
-            if len(self._urgent) == 1:
-                self._put.send_nowait(None)
+        self._urgent.append(frame)
+        # The writer waits on one channel only; an empty item wakes it.
+        if len(self._urgent) == 1:
+            self._put.send_nowait(None)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether more urgent frames wait than a peer that reads them ever has."""
+        return len(self._urgent) >= MAX_URGENT
 
     async def take(self) -> tuple[bytes, int]:
         """Wait for something to send: what to give to the socket, and how many frames that is.
@@ -64,7 +67,7 @@ class Outbox:
             frames += self._take_urgent(parts)
             if slot is not None:
                 self._on_taken(slot, now)
-                if not slot.gone:
+                if not slot.gone and slot.error is None:
                     slot.sent = True
                     parts += (slot.head(), slot.payload)
                     frames += 1
@@ -92,6 +95,7 @@ class Outbox:
                 if slot is not None:
                     self._on_taken(slot, trio.current_time())
         self._urgent.clear()
+        self._idle.set()
 
     async def flushed(self) -> None:
         """Wait until all that is queued now was given to the socket."""

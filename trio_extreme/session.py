@@ -158,12 +158,17 @@ class Session:
     def _stray(self, frames: list[Frame]) -> None:
         for command, _, correlation, body in frames:
             if command == Command.HEARTBEAT_REQUEST:
-                self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_RESPONSE, correlation))
+                self._answer_heartbeat(correlation)
             elif command == Command.BAD_REQUEST and correlation == NO_CORRELATION:
                 self.end(self._lost(f"the server says: {body[:500].decode(errors='replace').strip()}"))
             elif command != Command.HEARTBEAT_RESPONSE:
                 # Mostly answers whose caller has gone, and events after an unsubscribe (pitfall 11).
                 self._counters.stray_frames += 1
+
+    def _answer_heartbeat(self, correlation: bytes) -> None:
+        # A peer that asks on and on and never reads the answers must not fill our memory with them.
+        if not self._outbox.crowded:
+            self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_RESPONSE, correlation))
 
     def _oversize(self, correlation: bytes, length: int) -> None:
         """A frame above the limit: an answer that somebody waits for fails alone, anything else is no protocol."""
