@@ -1,0 +1,55 @@
+"""The examples do what they say, run as their first lines tell."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+EXPECTED = {
+    "first_steps": """\
+appended events 0 to 1
+forwards:  0 PersonCreated Pera Perić
+forwards:  1 PersonRenamed Petar Perić
+backwards: 1 PersonRenamed Petar Perić
+backwards: 0 PersonCreated Pera Perić
+appended again, still events 0 to 1
+refused: the stream is at 1, not without events
+the last event is still PersonRenamed
+""",
+    "live_totals": """\
+event 0: {'tea': 2}
+event 1: {'tea': 2, 'coffee': 1}
+event 2: {'tea': 3, 'coffee': 1}
+event 3: {'tea': 3, 'coffee': 1, 'water': 4}
+event 4: {'tea': 3, 'coffee': 3, 'water': 4}
+""",
+}
+
+
+def run_example(name: str) -> str:
+    command = [sys.executable, "-X", "utf8", str(EXAMPLES / f"{name}.py")]
+    # Our own program, with arguments of our own.
+    return subprocess.run(  # noqa: S603
+        command, check=True, capture_output=True, timeout=30, encoding="utf-8"
+    ).stdout
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_example_prints_what_it_should(name: str) -> None:
+    assert run_example(name) == EXPECTED[name]
+
+
+def test_the_account_is_never_overdrawn() -> None:
+    *customers, left = run_example("account").splitlines()
+    assert sum(line.endswith("got 30") for line in customers) == 3
+    assert sum(line.endswith("not enough left") for line in customers) == 2
+    assert left == "left: 10"
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {*EXPECTED, "account"}
