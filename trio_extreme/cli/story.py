@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trio_extreme.client import Connection
     from trio_extreme.events import RecordedEvent
 
-BATCH = 100
+BATCH = 500
 BATCH_BYTES = 1024 * 1024
 LIVE = 200
 """Commits that are appended one by one while the stream is followed, at most: a quarter of them all."""
