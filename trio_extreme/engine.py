@@ -120,11 +120,13 @@ class Engine:
         async with open_plain_nursery() as nursery:
             nursery.start_soon(session.run)
             await self._introduce(session)
-            # From here on only `close` stops the service, so that last words can be sent after a cancellation.
-            self._scope.shield = True
             self._session = session
             nursery.start_soon(self._sweep)
             task_status.started()
+            # Where `nursery.start` was cancelled at this very moment, it stays with us, and nobody will call `close`.
+            await trio.lowlevel.checkpoint_if_cancelled()
+            # From here on only `close` stops the service, so that last words can be sent after a cancellation.
+            self._scope.shield = True
             await session.ended()
             nursery.cancel_scope.cancel()
         self._end(session.cause or ConnectionLost("the connection is lost"))
