@@ -198,6 +198,8 @@ class Engine:
 
         Cancelling it: not sent yet, it is never sent; sent, its answer is thrown away.
         """
+        # A caller that is cancelled already sends nothing: at the first wait below, the writer may be the faster one.
+        await trio.lowlevel.checkpoint_if_cancelled()
         slot = self._open(operation, credentials)
         self._calls[slot] = None
         try:
