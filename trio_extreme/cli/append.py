@@ -56,7 +56,7 @@ def _expected(text: str) -> int:
     raise click.BadParameter(msg)
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Append events from standard input.", epilog=_EPILOG)
 @stream_argument(all_allowed=False)
 @click.option("--type", "default_type", metavar="TYPE", help="The type of lines that do not say one.")
 @click.option(

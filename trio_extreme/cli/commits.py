@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _IN_THE_WAY = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_NAMESPACE")
 _HASHES = {40: "sha1", 64: "sha256"}
 NOBODY = "nobody"
+HEAD = 128
+"""Bytes in which the first line of each commit ends, in what `git cat-file` says."""
+METADATA = 64 * 1024
+"""Bytes that an event leaves to its metadata and type."""
 
 
 class Commit(NamedTuple):
@@ -126,28 +130,33 @@ class CommitReader:
 
     async def take(self, most: int, size: int) -> list[Commit]:
         """The next commits: `most` at most, and no more once they have `size` bytes. None at the end."""
+        await trio.lowlevel.checkpoint()
         commits: list[Commit] = []
-        while len(commits) < most and size > 0 and (commit := await self._next()):
-            commits.append(commit)
-            size -= len(commit.raw)
+        while len(commits) < most and size > 0:
+            commit = self._cut()
+            if commit is not None:
+                commits.append(commit)
+                size -= len(commit.raw)
+            elif not await self._read_more():
+                break
         return commits
 
-    async def _next(self) -> Commit | None:
-        while (end := self._buffer.find(b"\n")) < 0:
-            if not await self._read_more():
-                return None
-        name, kind, size = (*self._buffer[:end].decode().split(" "), "")[:3]
+    def _cut(self) -> Commit | None:
+        """The first commit of the buffer, `ID commit SIZE`, its bytes, a line end; None where it is not all there."""
+        head, line_end, _ = self._buffer[:HEAD].partition(b"\n")
+        if not line_end:
+            return None
+        name, kind, size = (*head.decode().split(" "), "")[:3]
         if kind != "commit":
             msg = f"git cannot read commit {name}"
             raise CommandFailed(msg, "git fsck, in that repository")
-        first, last = end + 1, end + 1 + int(size)
-        if int(size) > MAX_EVENT_SIZE - 1000:
+        if int(size) > MAX_EVENT_SIZE - METADATA:
             msg = f"commit {name} has {int(size):,} bytes, more than an event may have"
             raise CommandFailed(msg, "the same with a --count that leaves it out")
-        while len(self._buffer) <= last:
-            if not await self._read_more():
-                msg = f"git stopped in the middle of commit {name}"
-                raise CommandFailed(msg, "the same again")
+        first = len(head) + 1
+        last = first + int(size)
+        if len(self._buffer) <= last:
+            return None
         raw = bytes(self._buffer[first:last])
         del self._buffer[: last + 1]
         if commit_hash(raw, len(name)).hex() != name:
@@ -158,6 +167,9 @@ class CommitReader:
     async def _read_more(self) -> bool:
         chunk = await self._output.receive_some(64 * 1024)
         self._buffer += chunk
+        if self._buffer and not chunk:
+            msg = "git stopped in the middle of a commit"
+            raise CommandFailed(msg, "the same again")
         return bool(chunk)
 
 

@@ -18,7 +18,7 @@ fish: trio-extreme completion fish > ~/.config/fish/completions/trio-extreme.fis
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Print the script for completion in a shell.", epilog=_EPILOG)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(context: click.Context, *, shell: str) -> int:

@@ -36,7 +36,7 @@ name, ok, detail), ok.
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Put the commits of a git repository through all of this, and check them.", epilog=_EPILOG)
 @click.argument("repo", default=".", type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path))
 @click.option(
     "--count", type=click.IntRange(min=1), help=f"Only so many of the newest commits; at most {MOST:,} if not said."
@@ -73,8 +73,7 @@ async def _demo(repo: Path, count: int | None, version: str, target: Target | No
             async with read_commits(repository, wanted) as commits:
                 await story.append(commits)
             await story.read_back()
-        report = json_report if as_json else table_report
-        await output.write(report(story, server))
+        await output.write(json_report(story, server) if as_json else table_report(story))
     if target is not None:
         notice(f"the streams stay there: trio-extreme read {story.stream} --count 3{target.flag}")
     if not story.ok:

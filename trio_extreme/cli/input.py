@@ -41,6 +41,7 @@ class Lines:
 
     async def take(self, most: int) -> list[Line]:
         """The next lines, `most` at most; none at the end."""
+        await trio.lowlevel.checkpoint()
         while not self._ready and not self._ended:
             await self._read()
         taken, self._ready = self._ready[:most], self._ready[most:]

@@ -20,8 +20,7 @@ async def write(data: bytes) -> None:
     In a thread, because a full pipe (`| less`) must not keep the connection from answering heartbeats. Past Python's
     own buffers, whose locks a thread that was left behind would hold at exit.
     """
-    if data:
-        await trio.to_thread.run_sync(_write_all, data, abandon_on_cancel=True)
+    await trio.to_thread.run_sync(_write_all, data, abandon_on_cancel=True)
 
 
 def _write_all(data: bytes) -> None:

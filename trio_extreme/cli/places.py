@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
+import trio
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.values import ALL, END, MAX_NUMBER, START, Position
@@ -44,6 +45,7 @@ async def find_start(
     conn: Connection, stream: str, place: int | Position | Place | FromEnd | None
 ) -> int | Position | Place | None:
     """The place, where a number of events from the end is looked up."""
+    await trio.lowlevel.checkpoint()
     if not isinstance(place, FromEnd):
         return place
     if stream != ALL:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trio_extreme.settings import Settings
 
 
-@click.command(epilog=JSON_KEYS + "\n" + FORMAT_KEYS)
+@click.command(short_help="Print the events that are there.", epilog=JSON_KEYS + "\n" + FORMAT_KEYS)
 @stream_argument(all_allowed=True)
 @click.option(
     "--from",

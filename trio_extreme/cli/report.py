@@ -65,7 +65,7 @@ def json_report(story: Story, server: str) -> bytes:
     return json.dumps(line, ensure_ascii=False).encode() + b"\n"
 
 
-def table_report(story: Story, server: str) -> bytes:
+def table_report(story: Story) -> bytes:
     """A table of what was done, and under it what is true of it."""
     console = Console(width=Console().width, force_terminal=True, highlight=False)
     with console.capture() as capture:
@@ -74,12 +74,12 @@ def table_report(story: Story, server: str) -> bytes:
             console.print(
                 _mark(ok=check.ok).append(check.name, "default").append(f": {check.detail}" if check.detail else "")
             )
-        console.print(_verdict(story, server))
+        console.print(_verdict(story))
     return capture.get().encode()
 
 
 def _table(story: Story) -> Table:
-    title = f"{story.repository}: {len(story.ledger):,} commits by {len(story.ledger.authors):,} authors"
+    title = f"{story.repository}: {len(story.ledger):,} commits, authors: {len(story.ledger.authors):,}"
     table = Table("step", title=Text(title), title_style="bold", box=box.SIMPLE)
     for heading in ("events", "seconds", "events/s", "MB/s"):
         table.add_column(heading, justify="right")
@@ -98,9 +98,6 @@ def _mark(*, ok: bool) -> Text:
     return Text("  ok      ", "green") if ok else Text("  FAILED  ", "bold red")
 
 
-def _verdict(story: Story, server: str) -> Text:
-    if story.ok:
-        words = f"All {len(story.ledger):,} commits came back from {server}: their hashes are those that git gave them."
-    else:
-        words = f"Not all came back from {server} as it was appended."
-    return Text(f"\n{words}", "bold")
+def _verdict(story: Story) -> Text:
+    good = f"All {len(story.ledger):,} commits came back: the hashes of what was read are git's own."
+    return Text("\n" + (good if story.ok else "Not all came back as it was appended."), "bold")

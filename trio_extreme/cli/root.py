@@ -12,8 +12,9 @@ from trio_extreme import __version__
 from trio_extreme.cli.append import append
 from trio_extreme.cli.completion import completion
 from trio_extreme.cli.demo import demo
+from trio_extreme.cli.failures import FAILED
 from trio_extreme.cli.read import read
-from trio_extreme.cli.running import INTERRUPTED
+from trio_extreme.cli.running import INTERRUPTED, notice
 from trio_extreme.cli.serve import serve
 from trio_extreme.cli.watch import watch
 
@@ -52,6 +53,10 @@ for _command in (append, completion, demo, read, serve, watch):
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    if sys.stdout is None:
+        # A socket would get its number, and our results with it.
+        notice("Error: standard output is closed\nTry: the same with >/dev/null")
+        return FAILED
     _show_warnings()
     try:
         code = commands.main(arguments, prog_name=NAME, standalone_mode=False)

@@ -23,7 +23,7 @@ The JSON line it prints has the keys host, port, version, username, password.
 """
 
 
-@click.command(epilog=_EPILOG)
+@click.command(short_help="Run a node for development and tests.", epilog=_EPILOG)
 @click.option("--port", type=click.IntRange(0, 65_535), default=_PORT, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 is all of this machine's.")
 @click.option("--as", "version", type=click.Choice(list(VERSIONS)), default="4.1.1", help="The server to be.")
@@ -42,21 +42,23 @@ async def _serve(port: int, host: str, version: str, *, as_json: bool) -> None:
             node = await stack.enter_async_context(open_node(port=port, host=host, version=version))
         except OSError as error:
             raise _refused(error, host, port) from error
-        await _announce(node, as_json=as_json)
+        _announce(node)
+        await output.write(_line(node) if as_json else b"")
         await trio.sleep_forever()
 
 
-async def _announce(node: Node, *, as_json: bool) -> None:
+def _announce(node: Node) -> None:
     address = f"{node.host}:{node.port}"
     notice(f"listening at {address} as Event Store {node.version}, its log in memory; Ctrl-C ends")
     flag = "" if node.port == _PORT else f" --url eventstore://{address}"
     notice(f"try: trio-extreme watch people{flag}")
     notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
-    if as_json:
-        settings = node.settings
-        keys = {"host": node.host, "port": node.port, "version": node.version}
-        line = keys | {"username": settings.username, "password": settings.password}
-        await output.write(json.dumps(line).encode() + b"\n")
+
+
+def _line(node: Node) -> bytes:
+    settings = node.settings
+    keys = {"host": node.host, "port": node.port, "version": node.version}
+    return json.dumps(keys | {"username": settings.username, "password": settings.password}).encode() + b"\n"
 
 
 def _refused(error: OSError, host: str, port: int) -> CommandFailed:

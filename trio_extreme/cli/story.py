@@ -29,6 +29,8 @@ BATCH_BYTES = 1024 * 1024
 LIVE = 200
 """Commits that are appended one by one while the stream is followed, at most: a quarter of them all."""
 LIVE_TIMEOUT = 30.0
+MAX_NAME = 200
+"""Characters of an author that go into the name of a stream."""
 READERS = 8
 """Streams of authors that are read at the same time."""
 
@@ -156,7 +158,7 @@ class Story:
         """Append commits to the repository's stream, and at the same time to their authors'."""
         by_stream: dict[str, list[NewEvent]] = {self.stream: [self._event(commit) for commit in batch]}
         for commit in batch:
-            stream = f"demo_author-{_word(commit.author)}-{self._run}"
+            stream = f"demo_author-{commit.author[:MAX_NAME]}-{self._run}"
             self.ledger.add(commit, stream)
             by_stream.setdefault(stream, []).append(self._event(commit))
         async with open_plain_nursery() as nursery:
@@ -205,6 +207,7 @@ class Story:
         backwards: bool,  # noqa: FBT001
     ) -> None:
         """Streams until none is left; several tasks share the iterator."""
+        await trio.lowlevel.checkpoint()
         for stream, places in streams:
             await self._read(stream, places, check, step, backwards=backwards)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trio_extreme.subscriptions import LiveSubscription
 
 
-@click.command(epilog=JSON_KEYS + "\n" + FORMAT_KEYS)
+@click.command(short_help="Print the events that come, from now on.", epilog=JSON_KEYS + "\n" + FORMAT_KEYS)
 @stream_argument(all_allowed=True)
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
 @view_options
