@@ -1,0 +1,299 @@
+"""Every verb cancelled at each of its checkpoints, and at each step that anything takes meanwhile.
+
+Afterwards the next request gets its own answer, no correlation id is in use, and the server keeps nothing for us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import TYPE_CHECKING, TypeAlias
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.sessions.steps import cancelled_at
+from tests.sessions.story import client_tasks
+from trio_extreme import messages
+from trio_extreme.client import Connection, open_connection
+from trio_extreme.embedded import Node, open_node
+from trio_extreme.events import NewEvent
+from trio_extreme.values import ANY
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
+
+Action: TypeAlias = Callable[[Connection], Awaitable[object]]
+
+PEOPLE = "people"
+SIZE = 5
+OTHERS = 16
+#: No action takes so many steps; one that does never ends.
+TOO_MANY = 2000
+
+
+async def ping(conn: Connection) -> None:
+    await conn.ping()
+
+
+async def execute(conn: Connection) -> None:
+    await conn.execute(messages.ReadEvent(event_stream_id=PEOPLE, event_number=0))
+
+
+async def append(conn: Connection) -> None:
+    await conn.append("appended", [NewEvent("t"), NewEvent("t")])
+
+
+async def append_much(conn: Connection) -> None:
+    """More than the streams between hold: the writer is in the middle of it."""
+    await conn.append("appended", NewEvent("t", bytes(1_000_000)))
+
+
+async def delete_stream(conn: Connection) -> None:
+    await conn.append("deleted", NewEvent("t"))
+    await conn.delete_stream("deleted", expected=ANY)
+
+
+async def read_event(conn: Connection) -> None:
+    assert (await conn.read_event(PEOPLE, 2)).data == b"2"
+
+
+async def last_number(conn: Connection) -> None:
+    assert await conn.last_number(PEOPLE) == SIZE - 1
+
+
+async def head(conn: Connection) -> None:
+    await conn.head()
+
+
+async def read_stream(conn: Connection) -> None:
+    assert [event.number async for event in conn.read_stream(PEOPLE, page_size=2)] == [0, 1, 2, 3, 4]
+
+
+async def read_pages(conn: Connection) -> None:
+    reader = conn.read_stream(PEOPLE, backwards=True, page_size=2)
+    assert [[event.number for event in page] async for page in reader.pages()] == [[4, 3], [2, 1], [0]]
+
+
+async def read_ahead(conn: Connection) -> None:
+    async with conn.read_stream(PEOPLE, page_size=2) as reader:
+        async for event in reader:
+            assert event.data == b"%d" % event.number
+            await trio.lowlevel.checkpoint()
+
+
+async def read_ahead_and_break(conn: Connection) -> None:
+    async with conn.read_stream(PEOPLE, page_size=2) as reader:
+        async for _ in reader:
+            break
+
+
+async def read_all(conn: Connection) -> None:
+    assert len([event async for event in conn.read_all(count=5, page_size=2)]) == 5
+
+
+async def subscribe_live(conn: Connection) -> None:
+    async with conn.subscribe_live("live") as events:
+        written = await conn.append("live", [NewEvent("t"), NewEvent("t")])
+        assert (await anext(events)).number == written.first
+        assert (await anext(events)).number == written.last
+
+
+async def subscribe_live_batches(conn: Connection) -> None:
+    async with conn.subscribe_live("live") as events:
+        await conn.append("live", NewEvent("t"))
+        async for _ in events.batches():
+            break
+
+
+async def subscribe_live_notices(conn: Connection) -> None:
+    async with conn.subscribe_live("live") as events:
+        await conn.append("live", NewEvent("t"))
+        await anext(events.with_notices())
+
+
+async def subscribe_all_live(conn: Connection) -> None:
+    async with conn.subscribe_all_live() as events:
+        await conn.append("live", NewEvent("t"))
+        await anext(events)
+
+
+ACTIONS: list[Action] = [
+    ping,
+    execute,
+    append,
+    append_much,
+    delete_stream,
+    read_event,
+    last_number,
+    head,
+    read_stream,
+    read_pages,
+    read_ahead,
+    read_ahead_and_break,
+    read_all,
+    subscribe_live,
+    subscribe_live_batches,
+    subscribe_live_notices,
+    subscribe_all_live,
+]
+each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
+
+
+async def fill(conn: Connection) -> None:
+    await conn.append(PEOPLE, [NewEvent("t", b"%d" % number) for number in range(SIZE)])
+    await conn.append("marker", NewEvent("t", b"marker"))
+
+
+async def cancel_at_each_step(conn: Connection, action: Action, check: Callable[[Connection], Awaitable[None]]) -> int:
+    """Do it again and again, cancelled one step later each time, until it comes to its end; how many steps it has."""
+    of_all = check is check_all_quiet
+    for step in count(1):
+        assert step < TOO_MANY
+        try:
+            with cancelled_at(step, of_all=of_all) as cancelled:
+                await action(conn)
+            await check(conn)
+        except BaseException as error:
+            error.add_note(f"{action.__name__} cancelled at step {step}")
+            raise
+        if not cancelled.reached:
+            return step
+    raise AssertionError
+
+
+async def check_own_answer(conn: Connection) -> None:
+    with trio.fail_after(1):
+        await conn.ping()
+        assert (await conn.read_event("marker", 0)).data == b"marker"
+
+
+async def check_all_quiet(conn: Connection) -> None:
+    await check_own_answer(conn)
+    statistics = conn.statistics()
+    assert (statistics.in_flight, statistics.waiting, statistics.queued_bytes) == (0, 0, 0)
+    assert statistics.subscriptions == ()
+    # What the server was told last, it knows once it has answered this.
+    await conn.append("live", NewEvent("t"))
+    await wait_all_tasks_blocked()
+    assert conn.statistics().stray_frames - statistics.stray_frames == 0
+
+
+@each_action
+async def test_alone_at_each_step_of_anything(action: Action, autojump_clock: MockClock) -> None:
+    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
+        await fill(conn)
+        tasks = client_tasks()
+        assert await cancel_at_each_step(conn, action, check_all_quiet) > 3
+        assert client_tasks() == tasks
+
+
+@each_action
+async def test_beside_others_at_each_own_step(action: Action, autojump_clock: MockClock) -> None:
+    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
+        await fill(conn)
+        tasks = client_tasks()
+        async with trio.open_nursery() as nursery:
+            others = [Other(conn, number) for number in range(OTHERS)]
+            for other in others:
+                nursery.start_soon(other.run)
+            steps = await cancel_at_each_step(conn, action, check_own_answer)
+            for other in others:
+                other.stopping = True
+        assert steps > 1
+        # They had their turns, and their own answers.
+        assert min(other.done for other in others) >= 1
+        await check_all_quiet(conn)
+        assert client_tasks() == tasks
+
+
+class Other:
+    """A task that appends and reads back, and looks whether it gets its own answers."""
+
+    def __init__(self, conn: Connection, number: int) -> None:
+        self._conn = conn
+        self._stream = f"other-{number}"
+        self.done = 0
+        self.stopping = False
+
+    async def run(self) -> None:
+        while not self.stopping:
+            data = f"{self._stream} {self.done}".encode()
+            written = await self._conn.append(self._stream, NewEvent("t", data))
+            assert written.last == self.done
+            event = await self._conn.read_event(self._stream, self.done)
+            assert event.data == data
+            self.done += 1
+
+
+async def whole_session(node: Node) -> None:
+    async with open_connection(node.settings, connect=node.connect) as conn, conn.subscribe_live("live") as events:
+        await conn.append("live", NewEvent("t"))
+        await anext(events)
+
+
+@pytest.mark.parametrize("of_all", [False, True])
+async def test_open_connection_at_each_step(*, of_all: bool, autojump_clock: MockClock) -> None:
+    """Connecting, identifying, the body, the last words: nothing is left, within a second."""
+    async with open_node(port=None) as node:
+        for step in count(1):
+            assert step < TOO_MANY
+            started = trio.current_time()
+            with cancelled_at(step, of_all=of_all) as cancelled:
+                await whole_session(node)
+            assert trio.current_time() - started < 1
+            assert client_tasks() == [], step
+            await wait_all_tasks_blocked()
+            assert repr(node).endswith(" 0 connections>"), step
+            if not cancelled.reached:
+                break
+        assert step > 5
+        # The node is as well as it was.
+        await whole_session(node)
+
+
+async def test_what_was_not_sent_when_its_caller_went_is_never_sent(autojump_clock: MockClock) -> None:
+    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await conn.append("never", NewEvent("t"))
+        assert scope.cancelled_caught
+        assert await conn.last_number("never") is None
+
+
+async def test_cancelling_an_iteration_loses_no_event(autojump_clock: MockClock) -> None:
+    """At each step of the iterator's own task, again and again on the same iterator."""
+    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
+        await fill(conn)
+        for step in range(1, 12):
+            reader = conn.read_stream(PEOPLE, page_size=2)
+            assert await collect_with_cancellations(reader, step) == [0, 1, 2, 3, 4]
+            async with conn.read_stream(PEOPLE, page_size=2) as ahead:
+                assert await collect_with_cancellations(ahead, step) == [0, 1, 2, 3, 4]
+
+
+async def test_cancelling_a_live_iteration_loses_no_event(autojump_clock: MockClock) -> None:
+    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
+        for step in range(1, 12):
+            stream = f"live-{step}"
+            async with conn.subscribe_live(stream) as events, trio.open_nursery() as nursery:
+                nursery.start_soon(append_slowly, conn, stream)
+                assert await collect_with_cancellations(events, step) == [0, 1, 2, 3, 4]
+
+
+async def append_slowly(conn: Connection, stream: str) -> None:
+    for _ in range(SIZE):
+        await conn.append(stream, NewEvent("t"))
+
+
+async def collect_with_cancellations(events: object, step: int) -> list[int]:
+    """The next five numbers, each attempt to get one cancelled at a step, as long as that makes a difference."""
+    numbers: list[int] = []
+    while len(numbers) < SIZE:
+        with cancelled_at(step, of_all=False):
+            numbers.append((await anext(events)).number)  # type: ignore[call-overload]
+            continue
+        # A cancelled one is tried again; at the first steps it would be cancelled for ever.
+        numbers.append((await anext(events)).number)  # type: ignore[call-overload]
+    return numbers
