@@ -3,7 +3,7 @@
 One `trio.SocketStream`, one task, frames cut by `struct`, protobuf, and a look at each event's number and data. No
 correlation, no queues, no time limits, no errors told apart: whatever a client costs above this is the price of being
 one. It stands on Trio's streams and not on blocking sockets because this is the floor of a Trio program; what Trio
-itself costs is shown by `append_blocking`, for information.
+itself costs is shown by `append_blocking`, and what tasks cost by `append_by_tasks`, both for information.
 
 A ratio says something only while its ruler stays the same: this file is changed in commits of its own.
 """
@@ -14,7 +14,9 @@ import os
 import socket
 import struct
 import time
-from contextlib import asynccontextmanager
+from collections import deque
+from contextlib import asynccontextmanager, suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
@@ -183,6 +185,59 @@ async def append_pipelined(port: int, appends: int) -> float:
                 await stream.send_all(b"".join(map(_encode_append, more)))
                 sent = more.stop
         return time.perf_counter() - began
+
+
+class _Waiting:
+    """A task that waits for its answer."""
+
+    __slots__ = ("answer", "answered")
+
+    def __init__(self) -> None:
+        self.answered = trio.Event()
+        self.answer = b""
+
+
+async def append_by_tasks(port: int, appends: int) -> float:
+    """`append_pipelined` by `WINDOW` tasks on one connection, as a program has them: what so much waiting costs."""
+    async with connected(port) as (stream, frames), trio.open_nursery() as service:
+        outbox, requests = trio.open_memory_channel[bytes](inf)
+        waiting: deque[_Waiting] = deque()
+        service.start_soon(_send_joined, requests, stream)
+        service.start_soon(_wake, frames, waiting)
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(WINDOW):
+                nursery.start_soon(_append_and_wait, outbox, waiting, appends // WINDOW)
+        took = time.perf_counter() - began
+        service.cancel_scope.cancel()
+    return took
+
+
+async def _append_and_wait(outbox: trio.MemorySendChannel[bytes], waiting: deque[_Waiting], appends: int) -> None:
+    for number in range(appends):
+        own = _Waiting()
+        waiting.append(own)
+        outbox.send_nowait(_encode_append(number))
+        await own.answered.wait()
+        _check_written(own.answer)
+
+
+async def _send_joined(requests: trio.MemoryReceiveChannel[bytes], stream: trio.SocketStream) -> None:
+    async for request in requests:
+        batch = [request]
+        with suppress(trio.WouldBlock):
+            while True:
+                batch.append(requests.receive_nowait())
+        await stream.send_all(b"".join(batch))
+
+
+async def _wake(frames: Frames, waiting: deque[_Waiting]) -> None:
+    """Give out the answers; they come in the order of the requests."""
+    while True:
+        for _, payload in await frames.receive():
+            first = waiting.popleft()
+            first.answer = payload
+            first.answered.set()
 
 
 async def append_in_turn(port: int, appends: int) -> float:
