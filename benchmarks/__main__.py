@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import platform
+import sys
 from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,7 @@ def _measure(port: int, rounds: int, divisor: int) -> Seconds:
             for run in (work.ruler, *(way.run for way in work.ways)):
                 gc.collect()
                 seconds[run].append(trio.run(run, port, work.count // divisor))
-        print(f"round {round_ + 1} of {rounds}", end="\r", flush=True)
+        print(f"round {round_ + 1} of {rounds}", file=sys.stderr)
     return seconds
 
 
@@ -54,13 +55,13 @@ def _result(work: Work, way: Way, seconds: Seconds, count: int) -> dict[str, Any
 
 
 def _print(results: list[dict[str, Any]]) -> None:
-    print(f"{'':37}{'bare /s':>12}{'/s':>12}{'ratio':>8}{'median':>8}{'target':>8}")
+    print(f"{'':41}{'bare /s':>12}{'/s':>12}{'ratio':>8}{'median':>8}{'target':>8}")
     for result in results:
         name = f"{result['work']}, {result['way']}"
         target = result["target"] or ""
         missed = "  missed" if target and result["ratio"] < target else ""
         print(
-            f"{name:37}{result['bare_per_second']:12,}{result['per_second']:12,}"
+            f"{name:41}{result['bare_per_second']:12,}{result['per_second']:12,}"
             f"{result['ratio']:8.2f}{result['median_ratio']:8.2f}{target:>8}{missed}"
         )
     print("ratio: best round against the bare loop's best; median: of the ratios within each round")

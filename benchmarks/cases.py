@@ -44,13 +44,22 @@ WORKS = (
         "pages",
         EVENTS,
         bare.pages,
-        (Way(".pages()", library.pages, 0.8), Way("async for", library.page_events, 0.6)),
+        (
+            Way(".pages()", library.pages, 0.8),
+            Way("async for", library.page_events, 0.6),
+            Way(".pages(), read ahead", library.pages_ahead, None),
+        ),
     ),
-    Work("pipelined appends", 20_000, bare.append_pipelined, (Way("100 tasks", library.append_pipelined, 0.6),)),
+    Work(
+        "pipelined appends",
+        20_000,
+        bare.append_pipelined,
+        (Way("100 tasks", library.append_pipelined, 0.6), Way("(100 bare tasks)", bare.append_by_tasks, None)),
+    ),
     Work(
         "appends in turn",
         4_000,
         bare.append_in_turn,
-        (Way("append", library.append_in_turn, 0.75), Way("(blocking socket)", bare.append_blocking, None)),
+        (Way("append", library.append_in_turn, 0.75), Way("(bare blocking socket)", bare.append_blocking, None)),
     ),
 )

@@ -71,6 +71,21 @@ async def pages(port: int, events: int) -> float:
     return took
 
 
+async def pages_ahead(port: int, events: int) -> float:
+    """A stream, a page at a time, while the next one is under way."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        numbers = size = 0
+        async with conn.read_stream(STREAM) as reader:
+            async for page in reader.pages():
+                for event in page:
+                    numbers += event.number
+                    size += len(event.data)
+        took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
 async def page_events(port: int, events: int) -> float:
     """A stream, an event at a time."""
     async with open_connection(settings(port)) as conn:
