@@ -253,6 +253,19 @@ async def test_open_connection_at_each_step(*, of_all: bool, autojump_clock: Moc
         await whole_session(node)
 
 
+@pytest.mark.parametrize("of_all", [False, True])
+async def test_open_node_at_each_step(*, of_all: bool, autojump_clock: MockClock) -> None:
+    """The node is part of users' tests, which are cancelled too."""
+    for step in count(1):
+        assert step < TOO_MANY
+        with cancelled_at(step, of_all=of_all) as cancelled:
+            async with open_node(port=None) as node:
+                await whole_session(node)
+        await wait_all_tasks_blocked()
+        if not cancelled.reached:
+            break
+
+
 async def test_what_was_not_sent_when_its_caller_went_is_never_sent(autojump_clock: MockClock) -> None:
     async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
         with trio.CancelScope() as scope:
