@@ -190,22 +190,30 @@ async def test_alone_at_each_step_of_anything(action: Action, autojump_clock: Mo
 
 
 @each_action
-async def test_beside_others_at_each_own_step(action: Action, autojump_clock: MockClock) -> None:
-    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
-        await fill(conn)
-        tasks = client_tasks()
-        async with trio.open_nursery() as nursery:
-            others = [Other(conn, number) for number in range(OTHERS)]
-            for other in others:
-                nursery.start_soon(other.run)
-            steps = await cancel_at_each_step(conn, action, check_own_answer)
-            for other in others:
-                other.stopping = True
-        assert steps > 1
-        # They had their turns, and their own answers.
-        assert min(other.done for other in others) >= 1
-        await check_all_quiet(conn)
-        assert client_tasks() == tasks
+@pytest.mark.parametrize("max_in_flight", [5000, 4])
+async def test_beside_others_at_each_own_step(action: Action, max_in_flight: int, autojump_clock: MockClock) -> None:
+    """Room for all, and so little that most wait at the door."""
+    async with open_node(port=None) as node:
+        settings = node.settings.replace(max_in_flight=max_in_flight)
+        async with open_connection(settings, connect=node.connect) as conn:
+            await cancel_beside_others(conn, action)
+
+
+async def cancel_beside_others(conn: Connection, action: Action) -> None:
+    await fill(conn)
+    tasks = client_tasks()
+    async with trio.open_nursery() as nursery:
+        others = [Other(conn, number) for number in range(OTHERS)]
+        for other in others:
+            nursery.start_soon(other.run)
+        steps = await cancel_at_each_step(conn, action, check_own_answer)
+        for other in others:
+            other.stopping = True
+    assert steps > 1
+    # They had their turns, and their own answers.
+    assert min(other.done for other in others) >= 1
+    await check_all_quiet(conn)
+    assert client_tasks() == tasks
 
 
 class Other:

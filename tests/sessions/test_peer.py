@@ -225,11 +225,11 @@ async def test_what_nobody_waits_for_is_counted_and_dropped(stray: bytes, autoju
 
 
 async def test_an_answer_that_comes_twice(autojump_clock: MockClock) -> None:
-    """The first counts, in one chunk and in two."""
+    """The first counts: side by side, apart in one chunk, and later."""
 
     async def twice(peer: Peer, frame: Frame) -> None:
         first, second = (encode_frame(Command.READ_EVENT_COMPLETED, frame[2], event_read(n)) for n in (1, 2))
-        await peer.send(first + second)
+        await peer.send(first + second + encode_frame(Command.HEARTBEAT_RESPONSE, b"h" * 16) + second)
         await trio.testing.wait_all_tasks_blocked()
         await peer.send(second)
 
