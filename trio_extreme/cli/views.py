@@ -127,12 +127,12 @@ class _TerminalView:
         self._console = Console(width=Console().width, force_terminal=True, highlight=False)
 
     def line(self, event: Event) -> bytes:
-        text = Text(no_wrap=True, overflow="ellipsis")
+        text = Text()
         text.append(f"{_clean(event.stream)}/", "dim").append(str(event.number), "bold")
         text.append(f"  {_clean(event.type)}", "cyan").append(f"  {_when(event)}  ", "dim")
         text.append(_clean(event.data[:PREVIEW].decode("utf-8", "replace")))
         with self._console.capture() as capture:
-            self._console.print(text)
+            self._console.print(text, no_wrap=True, overflow="ellipsis")
         return capture.get().encode()
 
 

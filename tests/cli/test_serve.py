@@ -1,0 +1,76 @@
+"""`trio-extreme serve`: a node on a port."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.shell import Server, at_terminal, finished, read_until, started
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.cli.shell import Result
+
+    Cli = Callable[..., Result]
+
+
+@pytest.mark.parametrize("version", ["3.9.4", "4.1.1"])
+def test_it_says_where_it_listens_and_as_what(cli: Cli, version: str) -> None:
+    with started("serve", "--port", "0", "--as", version) as process:
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        url = f"eventstore://{place['host']}:{place['port']}"
+        assert cli("append", "people", "--url", url, stdin='{"type": "x"}').code == 0
+        assert cli("read", "$all", "--url", url.replace("//", f"//{place['username']}:{place['password']}@")).code == 0
+        process.send_signal(signal.SIGINT)
+        result = finished(process)
+    assert place["version"] == version
+    assert f"listening at 127.0.0.1:{place['port']} as Event Store {version}" in result.err
+    assert f"trio-extreme append people --url {url}" in result.err
+    assert result.out == ""
+
+
+def test_a_port_that_is_taken(cli: Cli, server: Server) -> None:
+    result = cli("serve", "--port", str(server.settings.port))
+    assert (result.code, result.out) == (1, "")
+    assert f"port {server.settings.port} of 127.0.0.1 is taken" in result.err
+    assert "Try: trio-extreme serve --port 0" in result.err
+
+
+def test_an_address_that_is_not_ours(cli: Cli) -> None:
+    result = cli("serve", "--port", "0", "--host", "192.0.2.1")
+    assert result.code == 1
+    assert "cannot listen at 192.0.2.1:0" in result.err
+
+
+def test_at_a_terminal_there_is_no_json() -> None:
+    with at_terminal("serve", "--port", "0") as process:
+        assert b'{"host"' not in read_until(process.stdout, b"append people")
+
+
+def test_everybody_is_sent_home(server: Server) -> None:
+    """A client of a node that is stopped is told at once."""
+    with started("serve", "--port", "0") as node:
+        assert node.stdout is not None
+        port = json.loads(node.stdout.readline())["port"]
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.settimeout(5)
+            node.send_signal(signal.SIGTERM)
+            while client.recv(4096):
+                pass
+        assert finished(node).code == 143
+
+
+def test_its_output_may_be_closed() -> None:
+    with started("serve", "--port", "0", stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["port"]
+        process.stdout.close()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 143
