@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _JOIN = 65_536
 """Bytes that are sent in one piece, where single packages are smaller."""
+_PIECE = 65_536
+"""Bytes of a large package that are sent at a time."""
+_IDLE_TURNS = 10
 _YIELD_AFTER = 32
 """Packages answered before other tasks get their turn; none may starve beside a client that sends without pause."""
 _GRACE = 1.0
@@ -89,22 +92,40 @@ class Connection:
             if self._hanging_up:
                 return
             self._service.receive(self.client, frame)
-            # With much to send the writer goes first: who asks for many pages at once must be able to read them.
-            if self._unsent > _JOIN or index % _YIELD_AFTER == 0:
+            if self._unsent > _PIECE:
+                await self._let_writer_go_on()
+            elif index % _YIELD_AFTER == 0:
                 await trio.lowlevel.checkpoint()
+
+    async def _let_writer_go_on(self) -> None:
+        """Give the writer turns as long as it uses them.
+
+        Real servers read and send at the same time, so who asks for many pages at once and reads them is not cut off
+        by the send limit. Who does not read makes no progress here, and is waited for no more than by a real server.
+        """
+        idle_turns = 0
+        while self._unsent > _PIECE and idle_turns < _IDLE_TURNS:
+            unsent = self._unsent
+            await trio.lowlevel.checkpoint()
+            idle_turns = idle_turns + 1 if self._unsent == unsent else 0
 
     async def _write(self) -> None:
         try:
             while self._queue or not self._hanging_up:
                 if self._queue:
-                    data = self._take()
-                    await self._stream.send_all(data)
-                    self._unsent -= len(data)
+                    await self._send_pieces(memoryview(self._take()))
                 else:
                     await self._idle_writer.park()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         self.cut()
+
+    async def _send_pieces(self, data: memoryview) -> None:
+        """Send it so that it is seen how far it has come."""
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE]
+            await self._stream.send_all(piece)
+            self._unsent -= len(piece)
 
     def _take(self) -> bytes:
         """What is sent next: one package, or many small ones in one piece."""

@@ -65,11 +65,10 @@ class MemoryStream(trio.abc.Stream):
         """Send all of it. A cancelled call has sent some of it, as with a socket."""
         with self._alone_sending():
             await trio.lowlevel.checkpoint()
+            self._check_outgoing()
             view = memoryview(data)
-            while True:
+            while view:
                 await self._wait_for_room()
-                if not view:
-                    return
                 part = view[: self._outgoing.room]
                 self._outgoing.put(bytes(part))
                 view = view[len(part) :]
@@ -108,15 +107,16 @@ class MemoryStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
     async def _wait_for_room(self) -> None:
-        pipe = self._outgoing
-        while True:
-            self._check_open()
-            if pipe.unread:
-                msg = "the other end is closed"
-                raise trio.BrokenResourceError(msg)
-            if pipe.room > 0:
-                return
-            await pipe.lot.park()
+        self._check_outgoing()
+        while self._outgoing.room <= 0:
+            await self._outgoing.lot.park()
+            self._check_outgoing()
+
+    def _check_outgoing(self) -> None:
+        self._check_open()
+        if self._outgoing.unread:
+            msg = "the other end is closed"
+            raise trio.BrokenResourceError(msg)
 
     def _check_open(self) -> None:
         if self._closed:

@@ -53,7 +53,8 @@ class Node:
     @property
     def settings(self) -> Settings:
         """What a client needs to connect to it as admin."""
-        return Settings(host=self.host, port=self.port, username="admin", password=DEFAULT_USERS["admin"].password)
+        password = self._service.users["admin"].password
+        return Settings(host=self.host, port=self.port, username="admin", password=password)
 
     async def connect(self, host: str, port: int) -> trio.abc.Stream:
         """A stream in memory to this node, whatever host and port are: the seam of `trio_extreme.transport.Connect`.
@@ -97,8 +98,10 @@ class Node:
                 self._nursery = nursery
                 if port is not None:
                     await nursery.start(self._listen, port)
-                scope.shield = True
                 task_status.started(scope)
+                # Where `start` was cancelled at this very moment, this task stays with it, and nobody will stop us.
+                await trio.lowlevel.checkpoint_if_cancelled()
+                scope.shield = True
                 await trio.sleep_forever()
 
     async def _stop(self) -> None:
@@ -124,7 +127,7 @@ async def open_node(
 
     It listens on `port` of `host`, 0 for a free one, None for no socket at all: then only `node.connect` leads to it,
     which works under a mock clock. It knows the users `admin` and `ops`, both with the password `changeit`, and those
-    given in `users`. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge` counts from
+    given in `users`, which may give these two another password. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge` counts from
     it; `random` makes its ids. With both given, and no socket, it does the same each time.
 
     Leaving the block ends every connection, as a server does that shuts down, within half a second. Raises `OSError`

@@ -94,15 +94,19 @@ def record_size(stream: str, type: str, data_size: int, number_size: int) -> int
     return _RECORD_OVERHEAD + number_size + len(stream.encode()) + len(type.encode()) + data_size
 
 
+# The first byte of fields that hold bytes; no message here has a field above 15, which would need a second one.
+_TAGS = [bytes((number << 3 | 2,)) for number in range(16)]
+
+
 def encode_field(number: int, body: bytes) -> bytes:
     """A message, or bytes, as a field of a message."""
-    return bytes([number << 3 | 2]) + encode_varint(len(body)) + body
+    return _TAGS[number] + encode_varint(len(body)) + body
 
 
 def encode_varint(value: int) -> bytes:
     """A number from 0 up, as protobuf writes it."""
     if value < 0x80:  # noqa: PLR2004 - seven bits a byte
-        return bytes([value])
+        return bytes((value,))
     parts = bytearray()
     while value >= 0x80:  # noqa: PLR2004
         parts.append(value & 0x7F | 0x80)

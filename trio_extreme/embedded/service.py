@@ -45,7 +45,7 @@ class Service:
     def __init__(self, store: Store, users: Mapping[str, User]) -> None:
         self.store = store
         self.hub = Hub(store)
-        self._users = users
+        self.users = users
         reads, writes = Reads(store), Writes(store, self.hub)
         self._handlers: dict[int, Callable[[Request], None]] = {
             Command.WRITE_EVENTS: writes.append,
@@ -93,7 +93,7 @@ class Service:
             client.close()
             return
         credentials = credentials or client.login
-        identity = None if credentials is None else authenticate(self._users, credentials)
+        identity = None if credentials is None else authenticate(self.users, credentials)
         if credentials is not None and identity is None:
             client.reply(Command.NOT_AUTHENTICATED, correlation, b"Not Authenticated")
             return
@@ -123,7 +123,7 @@ class Service:
             return
         # Wrong ones stay too, and spoil every later package that has none of its own (docs/protocol.md, 1.3).
         client.login = credentials
-        if authenticate(self._users, credentials) is None:
+        if authenticate(self.users, credentials) is None:
             client.reply(Command.NOT_AUTHENTICATED, correlation, b"Unauthorized")
         else:
             client.reply(Command.AUTHENTICATED, correlation)

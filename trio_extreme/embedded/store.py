@@ -277,7 +277,9 @@ class Store:
         return record
 
     def _file(self, record: Record) -> None:
-        stream = self._streams.setdefault(record.stream, _Stream())
+        stream = self._streams.get(record.stream)
+        if stream is None:
+            stream = self._streams[record.stream] = _Stream()
         if record.number == WIDE_TOMBSTONE:
             stream.tombstone = record
         else:
