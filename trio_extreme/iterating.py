@@ -46,37 +46,47 @@ class ListIterator(Generic[T]):
         for item in self._items:
             return item
         if self._at >= len(self._list):
-            await self._fetch()
+            await self._wait(fetch=True)
         elif trio.current_time() > self._turn_ends:
-            await checkpoint()
-            self._turn_ends = trio.current_time() + TURN
+            await self._wait(fetch=False)
         self._items = iter(self._list[self._at : self._at + RUN])
         self._at += RUN
         return next(self._items)
 
     async def next_list(self) -> Sequence[T]:
         """What is left of the list under way, or else the next list."""
+        self._refuse_second_task()
         rest: Sequence[T] = [*self._items, *self._list[self._at :]]
         if rest:
-            await checkpoint()
-        else:
-            await self._fetch()
+            # Still here to be handed out, should this be cancelled.
+            self._items = iter(rest)
+            self._at = len(self._list)
+            await self._wait(fetch=False)
+            rest = list(self._items)
+        if not rest:
+            await self._wait(fetch=True)
             rest = self._list
-        self._at = len(self._list)
-        self._items = iter(())
+            self._at = len(rest)
         return rest
 
-    async def _fetch(self) -> None:
-        if self._busy:
-            msg = "another task is waiting for this iterator's next event; one at a time"
-            raise trio.BusyResourceError(msg)
+    async def _wait(self, *, fetch: bool) -> None:
+        """Get the next list, or only give others their turn. Meanwhile no other task may go on here."""
+        self._refuse_second_task()
         self._busy = True
         try:
-            self._list = await self._take()
-            self._at = 0
+            if fetch:
+                self._list = await self._take()
+                self._at = 0
+            else:
+                await checkpoint()
             self._turn_ends = trio.current_time() + TURN
         finally:
             self._busy = False
+
+    def _refuse_second_task(self) -> None:
+        if self._busy:
+            msg = "another task is waiting for this iterator's next event; one at a time"
+            raise trio.BusyResourceError(msg)
 
     async def _take(self) -> Sequence[T]:
         """The next list, which is not empty. Raises StopAsyncIteration at the end. Always a checkpoint."""
