@@ -124,9 +124,11 @@ class SubscriptionSlot(Slot[Confirmation]):
             self.mailbox.put(frames)
 
     def fail(self, error: TrioExtremeError) -> None:
-        """Wake whoever waits: for the confirmation, or for events."""
-        super().fail(error)
-        self.mailbox.end(error)
+        """Wake whoever waits: for the confirmation, which may be asked for again, or for events."""
+        if self.answer is None:
+            super().fail(error)
+        else:
+            self.mailbox.end(fresh(error))
 
     @property
     def holds(self) -> bool:

@@ -1,0 +1,208 @@
+"""Slots: one request each, whose answer is the first that comes under its latest id."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import islice
+from typing import Any
+
+import pytest
+
+from tests.answers import appeared, confirmed
+from trio_extreme.errors import ConnectionLost, OutcomeUnknown, ProtocolError
+from trio_extreme.mailbox import Mailbox
+from trio_extreme.operations.session import Ping
+from trio_extreme.operations.subscribing import Subscribe
+from trio_extreme.pending import Slot, SubscriptionSlot, correlation_ids, fresh
+from trio_extreme.wire.commands import Command
+from trio_extreme.wire.framing import NO_CORRELATION, Frame, FrameBuffer
+
+ID = bytes(range(16))
+LOST = ConnectionLost("gone")
+
+
+def pong(number: int = 0) -> Frame:
+    return Command.PONG, 0, ID, bytes([number])
+
+
+def frame(command: int, message: Any) -> Frame:
+    return command, 0, ID, message.SerializeToString()
+
+
+CONFIRMATION = frame(Command.SUBSCRIPTION_CONFIRMATION, confirmed())
+EVENT = frame(Command.STREAM_EVENT_APPEARED, appeared(5))
+
+
+def ping(credentials: bytes = b"") -> Slot[None]:
+    return Slot(Ping(), credentials, deadline=30)
+
+
+def subscription() -> SubscriptionSlot:
+    box = Mailbox(10, 1000, lambda: None)
+    slot = SubscriptionSlot(Subscribe("s", resolve_links=False), b"", 30, box)
+    slot.renew(ID)
+    return slot
+
+
+# --- ids
+
+
+def test_ids_are_sixteen_bytes_and_never_the_same() -> None:
+    ids = [next_id() for next_id in (correlation_ids(), correlation_ids()) for _ in range(1000)]
+    assert {len(each) for each in ids} == {16}
+    assert len(set(ids)) == 2000
+    assert NO_CORRELATION not in ids
+
+
+def test_ids_of_one_source_of_randomness_are_the_same_again() -> None:
+    first, second = (correlation_ids(bytes) for _ in range(2))
+    assert [first() for _ in range(3)] == [second() for _ in range(3)]
+    # Where the random bytes are all zero, no id is.
+    assert NO_CORRELATION not in [first() for _ in range(300)]
+
+
+# --- one request
+
+
+@pytest.mark.parametrize("credentials", [b"", b"\x05admin\x08changeit"])
+def test_its_size_is_that_of_its_frame(credentials: bytes) -> None:
+    slot = ping(credentials)
+    slot.renew(ID)
+    data = slot.head() + slot.payload
+    assert slot.size == len(data)
+    assert FrameBuffer().feed(data) == [(Command.PING, bool(credentials), ID, credentials + b"\0")]
+
+
+async def test_of_two_answers_the_first_counts() -> None:
+    slot = ping()
+    slot.renew(ID)
+    assert not slot.event.is_set()
+    slot.deliver([pong(1), pong(2)])
+    slot.deliver([pong(3)])
+    assert slot.answer == pong(1)
+    assert slot.event.is_set()
+
+
+async def test_an_answer_counts_against_a_later_failure() -> None:
+    slot = ping()
+    slot.deliver([pong()])
+    slot.fail(LOST)
+    assert slot.error is None
+
+
+async def test_of_two_failures_the_first_counts() -> None:
+    slot = ping()
+    slot.fail(LOST)
+    slot.fail(ProtocolError("later"))
+    assert slot.error is LOST
+    assert slot.event.is_set()
+
+
+async def test_each_attempt_begins_anew() -> None:
+    slot = ping()
+    slot.renew(ID)
+    slot.sent = slot.gone = True
+    slot.expires = 3
+    slot.fail(LOST)
+    woken = slot.event
+    slot.renew(bytes(16))
+    assert (slot.correlation, slot.sent, slot.gone, slot.error, slot.answer) == (bytes(16), False, False, None, None)
+    assert slot.expires == slot.deadline == 30
+    # Who waited for the last attempt is woken by that, and by no later one.
+    assert woken.is_set()
+    assert not slot.event.is_set()
+
+
+def test_a_request_holds_nothing_at_the_server() -> None:
+    slot = ping()
+    slot.sent = True
+    assert not slot.holds
+
+
+# --- a subscription
+
+
+async def test_events_may_follow_their_confirmation_at_once() -> None:
+    slot = subscription()
+    slot.deliver([CONFIRMATION, EVENT, EVENT])
+    slot.deliver([EVENT])
+    assert slot.answer == CONFIRMATION
+    assert await slot.mailbox.take() == [EVENT] * 3
+
+
+async def test_a_confirmation_alone_is_no_event() -> None:
+    slot = subscription()
+    slot.deliver([CONFIRMATION])
+    assert (slot.mailbox.events, slot.event.is_set()) == (0, True)
+
+
+async def test_what_a_subscription_holds() -> None:
+    slot = subscription()
+    assert not slot.holds
+    slot.sent = True
+    assert slot.holds
+    slot.deliver([CONFIRMATION])
+    assert slot.holds
+    refused = subscription()
+    refused.sent = True
+    refused.deliver([frame(Command.SUBSCRIPTION_DROPPED, confirmed())])
+    assert not refused.holds
+
+
+async def test_a_confirmed_subscription_fails_at_its_consumer() -> None:
+    slot = subscription()
+    slot.deliver([CONFIRMATION, EVENT])
+    slot.fail(LOST)
+    assert slot.error is None
+    assert await slot.mailbox.take() == [EVENT]
+    with pytest.raises(ConnectionLost):
+        await slot.mailbox.take()
+
+
+async def test_an_attempt_to_subscribe_that_failed_leaves_the_mailbox_for_the_next() -> None:
+    slot = subscription()
+    slot.fail(LOST)
+    assert slot.error is LOST
+    slot.renew(ID)
+    slot.deliver([CONFIRMATION, EVENT])
+    assert await slot.mailbox.take() == [EVENT]
+
+
+async def test_two_consumers_get_an_error_each() -> None:
+    errors = []
+    for slot in (subscription(), subscription()):
+        slot.deliver([CONFIRMATION])
+        slot.fail(LOST)
+        with pytest.raises(ConnectionLost) as info:
+            await slot.mailbox.take()
+        errors.append(info.value)
+    assert errors[0] is not errors[1]
+
+
+# --- errors that many meet
+
+
+def test_a_fresh_error_is_the_same_but_for_its_traceback() -> None:
+    error = OutcomeUnknown("why", [])
+    error.__cause__ = KeyError("the cause")
+    with pytest.raises(OutcomeUnknown):
+        raise error
+    again = fresh(error)
+    assert again is not error
+    assert (type(again), again.args, again.event_ids) == (OutcomeUnknown, ("why",), ())  # type: ignore[attr-defined]
+    assert again.__cause__ is error.__cause__
+    assert again.__traceback__ is None
+    assert error.__traceback__ is not None
+    assert str(pickle.loads(pickle.dumps(again))) == "why"  # noqa: S301 - our own
+
+
+def test_a_slot_hands_out_its_failure_anew() -> None:
+    slot = ping()
+    slot.fail(LOST)
+    assert slot.failure() is not slot.failure()
+    assert str(slot.failure()) == "gone"
+
+
+def test_all_ids_of_a_connection_begin_the_same() -> None:
+    next_id = correlation_ids(lambda size: b"r" * size)
+    assert [each[:8] for each in islice(iter(next_id, None), 3)] == [b"rrrrrrrr"] * 3
