@@ -8,7 +8,7 @@ import trio
 from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class ListIterator(Generic[T]):
     def __init__(self) -> None:
         self._list: Sequence[T] = ()
         self._at = 0
-        self._items = iter(self._list)
+        self._items: Iterator[T] = iter(())
         self._busy = False
         self._turn_ends = 0.0
 
