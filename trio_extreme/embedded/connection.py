@@ -29,6 +29,7 @@ _JOIN = 65_536
 _PIECE = 65_536
 """Bytes of a large package that are sent at a time."""
 _IDLE_TURNS = 10
+"""Turns without progress after which a client is one that does not read."""
 _YIELD_AFTER = 32
 """Packages answered before other tasks get their turn; none may starve beside a client that sends without pause."""
 _GRACE = 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import contextmanager
+from operator import index
 from typing import TYPE_CHECKING
 
 import trio
@@ -39,13 +40,17 @@ class _Pipe:
         self.lot.unpark_all()
 
     def get(self, max_bytes: int) -> bytes:
-        chunk = self.chunks.popleft()
-        if len(chunk) > max_bytes:
-            self.chunks.appendleft(chunk[max_bytes:])
-            chunk = chunk[:max_bytes]
-        self.room += len(chunk)
+        parts: list[bytes] = []
+        while self.chunks and max_bytes:
+            chunk = self.chunks.popleft()
+            if len(chunk) > max_bytes:
+                self.chunks.appendleft(chunk[max_bytes:])
+                chunk = chunk[:max_bytes]
+            max_bytes -= len(chunk)
+            self.room += len(chunk)
+            parts.append(chunk)
         self.lot.unpark_all()
-        return chunk
+        return b"".join(parts)
 
 
 class MemoryStream(trio.abc.Stream):
@@ -81,7 +86,8 @@ class MemoryStream(trio.abc.Stream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Some bytes, or none at the end of the stream."""
-        if max_bytes is not None and max_bytes < 1:
+        most = CAPACITY if max_bytes is None else index(max_bytes)
+        if most < 1:
             msg = f"max_bytes: {max_bytes} must be 1 or more"
             raise ValueError(msg)
         with self._alone_receiving():
@@ -90,7 +96,7 @@ class MemoryStream(trio.abc.Stream):
             while True:
                 self._check_open()
                 if pipe.chunks:
-                    return pipe.get(max_bytes or CAPACITY)
+                    return pipe.get(most)
                 if pipe.ended:
                     return b""
                 await pipe.lot.park()

@@ -127,8 +127,9 @@ async def open_node(
 
     It listens on `port` of `host`, 0 for a free one, None for no socket at all: then only `node.connect` leads to it,
     which works under a mock clock. It knows the users `admin` and `ops`, both with the password `changeit`, and those
-    given in `users`, which may give these two another password. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge` counts from
-    it; `random` makes its ids. With both given, and no socket, it does the same each time.
+    given in `users`, which may give these two another password. `now` is its calendar, in seconds since 1970: events
+    are dated by it and `$maxAge` counts from it; `random` makes its ids. With both given, and no socket, it does the
+    same each time.
 
     Leaving the block ends every connection, as a server does that shuts down, within half a second. Raises `OSError`
     where it cannot listen and `InvalidArgument` for a version it does not know.
