@@ -1,0 +1,86 @@
+"""The demo's checks see what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.test_commits import Chunks, raw_commit, said
+from trio_extreme import NewEvent
+from trio_extreme.cli.commits import Commit, CommitReader
+from trio_extreme.cli.report import ProgressBar, json_report, table_report
+from trio_extreme.cli.story import Story
+
+if TYPE_CHECKING:
+    from trio_extreme import Connection
+
+
+def reader(count: int) -> CommitReader:
+    return CommitReader(Chunks(b"".join(said(raw_commit(message=b"%d" % number)) for number in range(count)), 10_000))
+
+
+async def told(conn: Connection, count: int, promised: int | None = None) -> Story:
+    story = Story(conn, "it", 40, promised or count, ProgressBar())
+    await story.append(reader(count))
+    return story
+
+
+def failures(story: Story) -> list[str]:
+    return [f"{check.name}: {check.detail}" for check in story.checks if not check.ok]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 17, 1000])
+async def test_all_is_well(conn: Connection, count: int) -> None:
+    story = await told(conn, count)
+    await story.read_back()
+    assert story.ok
+    assert len(story.ledger) == count
+    live = min(200, (count + 3) // 4)
+    assert [step.events for step in story.steps] == [2 * (count - live), 2 * live, live, *[count] * 4]
+
+
+async def test_events_of_somebody_else_are_seen(conn: Connection) -> None:
+    story = await told(conn, 8)
+    await conn.append(story.stream, NewEvent("intruder"))
+    await story.read_back()
+    assert not story.ok
+    forwards, backwards = failures(story)
+    assert f"{story.stream}/8 intruder> was never appended by us" in forwards
+    assert "came where event 7 belongs" in backwards
+
+
+async def test_what_does_not_come_back_is_seen(conn: Connection) -> None:
+    story = await told(conn, 8)
+    raw = raw_commit(message=b"never appended")
+    story.ledger.add(Commit("ab" * 20, raw), next(iter(story.ledger.authors)))
+    await story.read_back()
+    assert len(failures(story)) == 4
+    assert "event 8 of" in failures(story)[0]
+    assert "did not come back" in failures(story)[0]
+
+
+async def test_other_bytes_are_seen(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = await told(conn, 8)
+    story.ledger._hashes[45] ^= 1
+    await story.read_back()
+    assert len(failures(story)) == 4
+    assert all("/2 Committed> came back with other bytes" in failure for failure in failures(story))
+
+
+async def test_commits_that_git_promised_and_did_not_give_are_seen(conn: Connection) -> None:
+    story = await told(conn, 9, promised=12)
+    live, given = failures(story)
+    assert live.endswith("0 of 3 came within 30 s")
+    assert given == "git gave all commits: 9 of 12"
+
+
+async def test_reports_say_what_failed(conn: Connection) -> None:
+    story = await told(conn, 8)
+    story.ledger._hashes[0] ^= 1
+    await story.read_back()
+    table = table_report(story).decode()
+    assert "FAILED" in table
+    assert "other bytes" in table
+    assert "Not all came back" in table
+    assert b'"ok": false' in json_report(story, "a node")
