@@ -37,6 +37,10 @@ WHOLE = [name for name, value in DEFAULTS.items() if isinstance(value, int)]
 TEXTS = ["host", "username", "password", "token", "connection_name"]
 
 
+def made(name: str, value: Any) -> Settings:
+    return Settings(**{name: value})
+
+
 def test_defaults() -> None:
     settings = Settings()
     assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
@@ -58,12 +62,12 @@ def test_times_are_seconds(name: str, value: Any) -> None:
 @pytest.mark.parametrize("name", ["connect_timeout", "identify_timeout", "heartbeat_interval", "attempt_timeout"])
 def test_times_that_cannot_be_zero(name: str) -> None:
     refuse(name, 0)
-    assert getattr(Settings(**{name: 0.001}), name) == 0.001
+    assert getattr(made(name, 0.001), name) == 0.001
 
 
 @pytest.mark.parametrize("name", ["reconnect_delay", "max_reconnect_delay", "close_timeout"])
 def test_times_that_can_be_zero(name: str) -> None:
-    assert getattr(Settings(**{name: 0}), name) == 0
+    assert getattr(made(name, 0), name) == 0
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -88,21 +92,21 @@ def test_no_end_of_attempts() -> None:
 
 def refuse(name: str, value: object) -> str:
     with pytest.raises(InvalidArgument, match=rf"^{name}: {value!r} is no ") as caught:
-        Settings(**{name: value})
+        made(name, value)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts_are_strings_and_the_value_is_not_shown(name: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^{name}: a string is wanted, not bytes") as caught:
-        Settings(**{name: b"secret"})
+        made(name, b"secret")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_texts_can_be_sent(name: str) -> None:
     with pytest.raises(InvalidArgument, match=f"^{name}: half of a surrogate pair"):
-        Settings(**{name: "\ud800"})
+        made(name, "\ud800")
 
 
 @pytest.mark.parametrize(

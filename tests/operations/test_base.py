@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -20,7 +21,7 @@ from trio_extreme.wire.commands import Command
 Info = schema.NotHandled.MasterInfo
 ORIGIN = Position(0, 0)
 
-EVERY: list[Operation[object]] = [
+EVERY: list[Operation[Any]] = [
     Ping(),
     Identify("name"),
     Append("s", [], ANY, require_master=True),
@@ -41,14 +42,14 @@ def not_handled(reason: int, info: Info | None = None) -> bytes:
 
 
 @every
-def test_not_authenticated(operation: Operation[object]) -> None:
+def test_not_authenticated(operation: Operation[Any]) -> None:
     with pytest.raises(NotAuthenticated, match=r"\(Not Authenticated\): check user name and password"):
         operation.decide(Command.NOT_AUTHENTICATED, b"Not Authenticated")
 
 
 @every
 @pytest.mark.parametrize("reason", [0, 1, 99])
-def test_not_ready_and_too_busy_are_asked_again(operation: Operation[object], reason: int) -> None:
+def test_not_ready_and_too_busy_are_asked_again(operation: Operation[Any], reason: int) -> None:
     """TooBusy is defined and never sent; an unknown reason was not executed either."""
     with pytest.raises(AskAgain) as caught:
         operation.decide(Command.NOT_HANDLED, not_handled(reason))
@@ -58,7 +59,7 @@ def test_not_ready_and_too_busy_are_asked_again(operation: Operation[object], re
 
 
 @every
-def test_not_master_says_where_it_is(operation: Operation[object]) -> None:
+def test_not_master_says_where_it_is(operation: Operation[Any]) -> None:
     info = Info(external_tcp_address="10.0.0.2", external_tcp_port=1113)
     with pytest.raises(NotMaster, match=r"that is 10.0.0.2:1113") as caught:
         operation.decide(Command.NOT_HANDLED, not_handled(2, info))
@@ -66,7 +67,7 @@ def test_not_master_says_where_it_is(operation: Operation[object]) -> None:
 
 
 @every
-def test_read_only_replicas_send_nobody_to_the_master(operation: Operation[object]) -> None:
+def test_read_only_replicas_send_nobody_to_the_master(operation: Operation[Any]) -> None:
     info = Info(external_tcp_address="10.0.0.2", external_tcp_port=1113)
     with pytest.raises(NotMaster, match="read-only replica") as caught:
         operation.decide(Command.NOT_HANDLED, not_handled(3, info))
@@ -74,7 +75,7 @@ def test_read_only_replicas_send_nobody_to_the_master(operation: Operation[objec
 
 
 @every
-def test_an_answer_to_something_else(operation: Operation[object]) -> None:
+def test_an_answer_to_something_else(operation: Operation[Any]) -> None:
     with pytest.raises(ProtocolError, match="CHECKPOINT_REACHED came as the answer to "):
         operation.decide(Command.CHECKPOINT_REACHED, b"")
     with pytest.raises(ProtocolError, match="0x99 came as the answer to "):
@@ -83,7 +84,7 @@ def test_an_answer_to_something_else(operation: Operation[object]) -> None:
 
 @every
 @given(payload=st.binary(max_size=60), command=st.sampled_from([None, *Command]))
-def test_garbage_as_an_answer(operation: Operation[object], command: Command | None, payload: bytes) -> None:
+def test_garbage_as_an_answer(operation: Operation[Any], command: Command | None, payload: bytes) -> None:
     with suppress(AskAgain, TrioExtremeError):
         operation.decide(operation.answer if command is None else command, payload)
 

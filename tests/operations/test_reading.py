@@ -121,7 +121,7 @@ def test_a_page_of_a_stream() -> None:
 
 def test_a_page_of_zeros_is_what_servers_from_22_6_leave_out() -> None:
     page = ReadStream("s", 1, 1, backwards=True, resolve_links=False, require_master=False).read(b"")
-    assert page == ([], 0, False, 0, 0)
+    assert tuple(page) == ([], 0, False, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from trio_extreme.wire.commands import Command
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-READS = [
+READS: list[tuple[Message, int | None, int, int]] = [
     (messages.ReadEvent(), None, 0xB0, 0xB1),
     (messages.ReadStreamEvents(), Command.READ_STREAM_EVENTS_FORWARD, 0xB2, 0xB3),
     (messages.ReadStreamEvents(), Command.READ_STREAM_EVENTS_BACKWARD, 0xB4, 0xB5),
@@ -26,7 +26,7 @@ READS = [
     # Not 0xBD: pitfall 35.
     (messages.FilteredReadAllEvents(), Command.FILTERED_READ_ALL_EVENTS_BACKWARD, 0xBC, 0xBE),
 ]
-WRITES = [
+WRITES: list[tuple[Message, int | None, int, int]] = [
     (messages.WriteEvents(), None, 0x82, 0x83),
     (messages.TransactionStart(), None, 0x84, 0x85),
     (messages.TransactionWrite(), None, 0x86, 0x87),

@@ -6,23 +6,21 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_extreme.client import open_connection
-from trio_extreme.errors import (
+from tests.leaks import tasks_below
+from trio_extreme import (
+    NO_STREAM,
     ConnectFailed,
     ConnectionLost,
+    NewEvent,
     OutcomeUnknown,
     ProtocolError,
     TrioExtremeError,
+    open_connection,
 )
-from trio_extreme.events import NewEvent
-from trio_extreme.values import NO_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from trio_extreme.client import Connection
+    from trio_extreme import Connection, Settings
     from trio_extreme.embedded import Node
-    from trio_extreme.settings import Settings
     from trio_extreme.transport import Connect
 
 #: What a broken network may lead to.
@@ -62,6 +60,11 @@ class Story:
         self.told.append("pinged")
 
     @property
+    def appended(self) -> int:
+        """How many appends were acknowledged."""
+        return sum(isinstance(entry, tuple) and entry[0] == "appended" for entry in self.told)
+
+    @property
     def whole(self) -> list[object]:
         """All that is told where nothing goes wrong."""
         read = [(number, event.data) for number, event in enumerate(self.first)]
@@ -86,18 +89,12 @@ async def check_against_store(story: Story, node: Node) -> None:
     """What was said to be written is there, once; what was said not to be is not; what is unknown may be either."""
     async with open_connection(node.settings, connect=node.connect) as conn:
         stored = [event.id async for event in conn.read_stream(story.stream, missing_ok=True)]
-    first = [event.id for event in story.first]
-    second = [event.id for event in story.second]
-    acknowledged = [*first, *second][: sum(len(batch) for batch in acknowledged_batches(story))]
+    batches = [story.first, story.second][: story.appended]
+    acknowledged = [event.id for batch in batches for event in batch]
     possible = [acknowledged]
     if isinstance(story.error, OutcomeUnknown):
         possible.append(acknowledged + list(story.error.event_ids))
     assert stored in possible
-
-
-def acknowledged_batches(story: Story) -> Iterator[list[NewEvent]]:
-    count = sum(1 for entry in story.told if entry[0] == "appended")  # type: ignore[index]
-    return iter([story.first, story.second][:count])
 
 
 def client_tasks() -> list[str]:
@@ -109,10 +106,3 @@ def client_tasks() -> list[str]:
         for task in tasks_below(root)
         if task.name.startswith("trio_extreme.") and not task.name.startswith("trio_extreme.embedded")
     )
-
-
-def tasks_below(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
-    for nursery in task.child_nurseries:
-        for child in nursery.child_tasks:
-            yield child
-            yield from tasks_below(child)

@@ -1,21 +1,14 @@
-"""Networks that misbehave: streams which wrap a good one, and a connection in which the test plays the server."""
+"""Networks that misbehave: streams which wrap a good one."""
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
 import trio
 
-from trio_extreme.client import Connection, open_connection
-from trio_extreme.embedded.memory import memory_connection
-from trio_extreme.settings import Settings
-from trio_extreme.transport import READ_SIZE
-from trio_extreme.wire.commands import Command
-from trio_extreme.wire.framing import Frame, FrameBuffer, encode_frame
+from trio_extreme.wire.framing import FrameBuffer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from random import Random
 
 HEAD = 22
@@ -194,63 +187,3 @@ class Mutating(Wrapped):
         if kind == "repeat":
             return chunk[:end] + chunk[at:]
         return chunk + chunk
-
-
-class Peer:
-    """The server's end of one connection, played by the test."""
-
-    def __init__(self) -> None:
-        # Bounded as a socket is: where the test reads nothing, the client's writer blocks.
-        self._ours, self._theirs = memory_connection()
-        self._buffer = FrameBuffer()
-        self._frames: list[Frame] = []
-        self.connects = 0
-
-    async def connect(self, host: str, port: int) -> trio.abc.Stream:
-        await trio.lowlevel.checkpoint()
-        self.connects += 1
-        if self.connects > 1:
-            msg = "the peer is there once"
-            raise ConnectionRefusedError(msg)
-        return self._theirs
-
-    async def welcome(self) -> None:
-        """Let the client in."""
-        await self.answer(await self.request(Command.IDENTIFY_CLIENT), Command.CLIENT_IDENTIFIED)
-        await self.answer(await self.request(Command.PING), Command.PONG)
-
-    async def request(self, command: int | None = None) -> Frame:
-        """The next thing the client sends; heartbeats aside."""
-        while True:
-            while not self._frames:
-                chunk = await self._ours.receive_some(READ_SIZE)
-                if not chunk:
-                    raise EOFError
-                self._frames += self._buffer.feed(chunk)
-            frame = self._frames.pop(0)
-            if frame[0] != Command.HEARTBEAT_REQUEST:
-                assert command is None or frame[0] == command
-                return frame
-
-    async def answer(self, frame: Frame, command: int, payload: bytes = b"") -> None:
-        await self.send(encode_frame(command, frame[2], payload))
-
-    async def send(self, data: bytes) -> None:
-        await self._ours.send_all(data)
-
-    async def aclose(self) -> None:
-        await self._ours.aclose()
-
-
-PLAYED = Settings(host="played", username="admin", password="changeit", first_attempts=1)
-
-
-@asynccontextmanager
-async def open_played(settings: Settings = PLAYED) -> AsyncIterator[tuple[Connection, Peer]]:
-    """A connection, and its server for the test to play."""
-    peer = Peer()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(peer.welcome)
-        async with open_connection(settings, connect=peer.connect) as conn:
-            yield conn, peer
-        nursery.cancel_scope.cancel()

@@ -5,7 +5,7 @@ Afterwards the next request gets its own answer, no correlation id is in use, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,11 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.sessions.steps import cancelled_at
 from tests.sessions.story import client_tasks
-from trio_extreme import messages
-from trio_extreme.client import Connection, open_connection
+from trio_extreme import ANY, Connection, Event, NewEvent, messages, open_connection
 from trio_extreme.embedded import Node, open_node
-from trio_extreme.events import NewEvent
-from trio_extreme.values import ANY
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -308,13 +305,13 @@ async def append_slowly(conn: Connection, stream: str) -> None:
         await conn.append(stream, NewEvent("t"))
 
 
-async def collect_with_cancellations(events: object, step: int) -> list[int]:
+async def collect_with_cancellations(events: AsyncIterator[Event], step: int) -> list[int]:
     """The next five numbers, each attempt to get one cancelled at a step, as long as that makes a difference."""
     numbers: list[int] = []
     while len(numbers) < SIZE:
         with cancelled_at(step, of_all=False):
-            numbers.append((await anext(events)).number)  # type: ignore[call-overload]
+            numbers.append((await anext(events)).number)
             continue
         # A cancelled one is tried again; at the first steps it would be cancelled for ever.
-        numbers.append((await anext(events)).number)  # type: ignore[call-overload]
+        numbers.append((await anext(events)).number)
     return numbers

@@ -19,8 +19,8 @@ from tests.sessions.streams import (
     Then,
     frame_count,
 )
+from trio_extreme import ConnectFailed, OutcomeUnknown
 from trio_extreme.embedded import Node, open_node
-from trio_extreme.errors import ConnectFailed, OutcomeUnknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

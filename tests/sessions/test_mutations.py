@@ -11,8 +11,8 @@ import pytest
 
 from tests.sessions.story import Story, tell_story
 from tests.sessions.streams import Mutating
+from trio_extreme import InvalidArgument, TrioExtremeError
 from trio_extreme.embedded import Node, open_node
-from trio_extreme.errors import InvalidArgument, TrioExtremeError
 
 if TYPE_CHECKING:
     import trio
