@@ -337,6 +337,7 @@ def test_an_empty_append_to_a_metastream_is_no_metadata(store: Store) -> None:
 def test_the_last_settings_count(store: Store) -> None:
     write(store, "$settings", [new_event("$settings", b'{"$userStreamAcl":{"$r":"jane"}}')])
     assert store.settings() == ({Right.READ: ("jane",)}, NO_ACL)
+    assert store.settings() is store.settings()
     write(store, "$settings", [new_event("$settings", b"{}")])
     assert store.settings() == (NO_ACL, NO_ACL)
 
