@@ -100,7 +100,11 @@ class Peer:
         await self._gate.wait()
         if self._sending_broken is not None:
             raise self._sending_broken
-        data = self._from_client.get_data_nowait()
+        try:
+            data = self._from_client.get_data_nowait()
+        except trio.WouldBlock:
+            # What was to be sent had lost its caller: nothing at all was.
+            return
         self.sends.append(len(data))
         for command, flags, correlation, body in self._buffer.feed(data):
             credentials, payload = decode_credentials(body) if flags & AUTHENTICATED else (None, body)

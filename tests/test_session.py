@@ -1,0 +1,531 @@
+"""One connection: answers by id, two lanes, signs of life both ways, and the one cause of its end."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.answers import confirmed, pushed
+from tests.peer import ANONYMOUS, Peer, Request, encode
+from tests.test_door import Sized
+from trio_extreme.errors import ConnectionLost, FrameTooLarge, ProtocolError, TrioExtremeError
+from trio_extreme.mailbox import Mailbox
+from trio_extreme.operations.session import Ping
+from trio_extreme.operations.subscribing import Subscribe
+from trio_extreme.outbox import BATCH_SIZE, MAX_URGENT
+from trio_extreme.pending import Slot, SubscriptionSlot
+from trio_extreme.session import LAST_WORDS, Session
+from trio_extreme.statistics import Counters
+from trio_extreme.wire.commands import Command
+from trio_extreme.wire.framing import NO_CORRELATION
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_extreme import Settings
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+ID = bytes(range(16))
+
+
+class Opened(Session):
+    """A session, and what its owner hears of it."""
+
+    def __init__(self, peer: Peer, settings: Settings) -> None:
+        self.counters = Counters()
+        self.taken: list[Slot[Any]] = []
+        super().__init__(peer.stream, settings, self.counters, lambda slot, _: self.taken.append(slot))
+
+    def ask(self, size: int = 23) -> Slot[None]:
+        slot = Slot(Sized(size), b"", 30)
+        self.submit(slot)
+        return slot
+
+    def subscribe(self) -> SubscriptionSlot:
+        slot = SubscriptionSlot(Subscribe("s", resolve_links=False), b"", 30, Mailbox(10, 1000, lambda: None))
+        self.submit(slot)
+        return slot
+
+
+@asynccontextmanager
+async def opened(peer: Peer, settings: Settings = ANONYMOUS) -> AsyncIterator[Opened]:
+    session = Opened(peer, settings)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(session.run)
+        yield session
+        nursery.cancel_scope.cancel()
+    assert peer.closed
+    assert session.cause is not None
+
+
+def quiet() -> Peer:
+    """It keeps requests for the test; only signs of life are answered."""
+    return Peer(mute=[Command.PING, Command.IDENTIFY_CLIENT])
+
+
+async def ended(session: Session) -> TrioExtremeError:
+    await session.ended()
+    assert session.cause is not None
+    return session.cause
+
+
+# --- answers
+
+
+async def test_answers_find_their_requests_in_any_order() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slots = [session.ask() for _ in range(5)]
+        requests = [await peer.receive() for _ in slots]
+        for number in (3, 0, 4, 1, 2):
+            peer.send(Command.PONG, requests[number].correlation, b"%d" % number)
+        for number, slot in enumerate(slots):
+            await slot.event.wait()
+            assert slot.answer == (Command.PONG, 0, slot.correlation, b"%d" % number)
+        assert session.taken == slots
+        assert session.counters.stray_frames == 0
+
+
+async def test_frames_in_one_chunk_are_filed_one_by_one() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        first, second, third = session.ask(), session.ask(), session.subscribe()
+        asked = [await peer.receive() for _ in range(3)]
+        one, two, three = (request.correlation for request in asked)
+        confirmation = encode(Command.SUBSCRIPTION_CONFIRMATION, three, confirmed())
+        peer.send_bytes(
+            encode(Command.PONG, one, b"1")
+            + confirmation
+            + pushed(asked[2], 5, 6)
+            + encode(Command.PONG, two, b"2")
+            + pushed(asked[2], 7)
+        )
+        await second.event.wait()
+        assert [slot.answer[3] if slot.answer else None for slot in (first, second)] == [b"1", b"2"]
+        assert len(await third.mailbox.take()) == 3
+
+
+async def test_a_chunk_may_be_a_byte() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slot = session.ask()
+        request = await peer.receive()
+        for byte in encode(Command.PONG, request.correlation):
+            peer.send_bytes(bytes([byte]))
+            await trio.testing.wait_all_tasks_blocked()
+        assert slot.event.is_set()
+        assert session.counters.frames_received == 1
+        assert session.counters.bytes_received == 22
+
+
+async def test_what_nobody_waits_for_is_counted() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slot = session.ask()
+        request = await peer.receive()
+        session.forget(slot)
+        peer.send(Command.PONG, request.correlation)
+        peer.send(Command.BAD_REQUEST, ID, b"not ours")
+        peer.send(0x99, ID)
+        # These are no strays.
+        peer.send(Command.HEARTBEAT_RESPONSE, ID)
+        peer.send(Command.HEARTBEAT_REQUEST, ID)
+        await trio.testing.wait_all_tasks_blocked()
+        assert session.counters.stray_frames == 3
+        assert session.counters.frames_received == 5
+        assert session.cause is None
+
+
+async def test_what_is_sent_is_counted() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        session.ask(100)
+        session.ask(200)
+        await peer.receive()
+        await trio.testing.wait_all_tasks_blocked()
+        assert (session.counters.bytes_sent, session.counters.frames_sent) == (300, 2)
+
+
+async def test_each_attempt_has_an_id_of_its_own() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slot = session.ask()
+        first = await peer.receive()
+        session.forget(slot)
+        session.submit(slot)
+        second = await peer.receive()
+        assert first.correlation != second.correlation
+        peer.send(Command.PONG, first.correlation, b"late")
+        peer.send(Command.PONG, second.correlation, b"in time")
+        await slot.event.wait()
+        assert slot.answer is not None
+        assert slot.answer[3] == b"in time"
+        assert session.counters.stray_frames == 1
+
+
+# --- sending
+
+
+async def test_what_has_gone_before_it_was_sent_never_is() -> None:
+    peer = quiet()
+    peer.hold()
+    async with opened(peer) as session:
+        session.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        gone, subscription, kept = session.ask(), session.subscribe(), session.ask()
+        session.forget(gone)
+        session.forget(subscription)
+        assert kept in session.slots
+        peer.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(peer.unanswered()) == 2
+        # An unsubscribe for what was never subscribed would be one too many.
+        assert peer.commands() == []
+
+
+async def test_who_subscribed_and_goes_unsubscribes() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        waiting, confirmed_one, refused = session.subscribe(), session.subscribe(), session.subscribe()
+        asked = [await peer.receive() for _ in range(3)]
+        peer.send(Command.SUBSCRIPTION_CONFIRMATION, asked[1].correlation, confirmed())
+        peer.send(Command.SUBSCRIPTION_DROPPED, asked[2].correlation)
+        await refused.event.wait()
+        for slot in (waiting, confirmed_one, refused, waiting):
+            session.forget(slot)
+        await trio.testing.wait_all_tasks_blocked()
+        said = [(request.command, request.correlation) for request in peer.unanswered()]
+        assert said == [(Command.UNSUBSCRIBE_FROM_STREAM, request.correlation) for request in asked[:2]]
+        assert session.slots == ()
+
+
+async def test_the_urgent_wait_behind_the_one_send_under_way_and_nothing_else() -> None:
+    peer = quiet()
+    peer.hold()
+    async with opened(peer) as session:
+        for _ in range(3):
+            session.ask(2 * BATCH_SIZE)
+            await trio.testing.wait_all_tasks_blocked()
+        peer.send(Command.HEARTBEAT_REQUEST, ID)
+        await trio.testing.wait_all_tasks_blocked()
+        peer.release()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [request.command for request in peer.log] == [3, Command.HEARTBEAT_RESPONSE, 3, 3]
+        assert peer.sends == [2 * BATCH_SIZE, 22 + 2 * BATCH_SIZE, 2 * BATCH_SIZE]
+
+
+async def test_flushed_when_all_is_with_the_socket() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        session.ask()
+        peer.hold()
+        with trio.move_on_after(1) as scope:
+            await session.flushed()
+        assert scope.cancelled_caught
+        peer.release()
+        with trio.fail_after(1):
+            await session.flushed()
+        assert len(peer.unanswered()) == 1
+
+
+# --- signs of life
+
+
+async def test_a_heartbeat_is_answered_with_its_id() -> None:
+    peer = quiet()
+    async with opened(peer):
+        peer.send(Command.HEARTBEAT_REQUEST, ID)
+        answer = await peer.receive()
+        assert answer == Request(Command.HEARTBEAT_RESPONSE, ID, b"", None)
+
+
+async def test_an_idle_connection_lives_by_its_heartbeats() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        await trio.sleep(61)
+        assert session.cause is None
+        # One for each interval without a word.
+        asked = [request for request in peer.log if request.command == Command.HEARTBEAT_REQUEST]
+        assert len(asked) in range(20, 32)
+        assert len({request.correlation for request in asked}) == len(asked)
+
+
+async def test_who_talks_is_not_asked() -> None:
+    peer = quiet()
+    async with opened(peer):
+        for _ in range(100):
+            await trio.sleep(1)
+            peer.send(Command.PONG, ID)
+        assert peer.log == []
+
+
+@pytest.mark.parametrize("last_byte", [0, 1, 1.9, 2.1, 3, 3.9])
+@pytest.mark.parametrize(("interval", "patience"), [(2, 3), (3, 1), (0.5, 4.5)])
+async def test_silence_is_noticed_in_time(last_byte: float, interval: float, patience: float) -> None:
+    """Within interval and timeout, counted from the last byte; and one byte of a frame is a sign of life."""
+    peer = Peer(mute=[Command.HEARTBEAT_REQUEST])
+    settings = ANONYMOUS.replace(heartbeat_interval=interval, heartbeat_timeout=patience)
+    async with opened(peer, settings) as session:
+        await trio.sleep(last_byte)
+        began = trio.current_time()
+        if last_byte:
+            peer.send_bytes(b"\x30")
+        cause = await ended(session)
+        assert trio.current_time() - began == pytest.approx(interval + patience)
+    assert isinstance(cause, ConnectionLost)
+    assert f"{interval + patience:g} s" in str(cause)
+
+
+async def test_a_peer_that_answers_at_the_last_moment() -> None:
+    peer = Peer(mute=[Command.HEARTBEAT_REQUEST])
+    async with opened(peer) as session:
+        for _ in range(10):
+            request = await peer.receive(Command.HEARTBEAT_REQUEST)
+            await trio.sleep(2.999)
+            peer.send(Command.HEARTBEAT_RESPONSE, request.correlation)
+        assert session.cause is None
+
+
+async def test_a_program_that_stood_still_looks_before_it_gives_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    peer = Peer(mute=[Command.HEARTBEAT_REQUEST])
+    async with opened(peer) as session:
+        request = await peer.receive(Command.HEARTBEAT_REQUEST)
+        # The answer is there, and then nobody of us runs for a minute.
+        peer.send(Command.HEARTBEAT_RESPONSE, request.correlation)
+        autojump_clock.jump(60)
+        await trio.sleep(1)
+        assert session.cause is None
+
+
+async def test_answers_to_a_flood_of_heartbeats_are_bounded() -> None:
+    peer = quiet()
+    peer.hold()
+    async with opened(peer) as session:
+        session.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        flood = encode(Command.HEARTBEAT_REQUEST, ID) * MAX_URGENT
+        for _ in range(3):
+            peer.send_bytes(flood)
+            await trio.testing.wait_all_tasks_blocked()
+        subscription = session.subscribe()
+        peer.release()
+        await trio.testing.wait_all_tasks_blocked()
+        commands = [request.command for request in peer.log]
+        assert commands.count(Command.HEARTBEAT_RESPONSE) == MAX_URGENT
+        # Nothing else is lost for that.
+        assert subscription.sent
+
+
+# --- the end
+
+
+async def test_what_waits_fails_when_it_ends() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        subscription = session.subscribe()
+        request = await peer.receive()
+        peer.send_bytes(
+            encode(Command.SUBSCRIPTION_CONFIRMATION, request.correlation, confirmed()) + pushed(request, 5)
+        )
+        await subscription.event.wait()
+        peer.hold()
+        sent = session.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        unsent = session.ask()
+        peer.hang_up()
+        cause = await ended(session)
+        assert (sent.error, unsent.error) == (cause, cause)
+        assert (sent.sent, unsent.sent) == (True, False)
+        assert unsent in session.taken
+        assert len(await subscription.mailbox.take()) == 1
+        with pytest.raises(ConnectionLost, match="the server closed it"):
+            await subscription.mailbox.take()
+        late = session.ask()
+        assert late.error is cause
+        assert session.taken[-1] is late
+        # Nobody is told who is not there any more.
+        session.forget(subscription)
+        assert "ended: the connection is lost" in repr(session)
+
+
+async def test_it_ends_once() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        assert repr(session) == "<Session: open, 0 slots>"
+        first = ProtocolError("first")
+        session.end(first)
+        session.end(ConnectionLost("second"))
+        assert await ended(session) is first
+
+
+async def test_what_was_sent_before_the_end_is_read() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slot = session.ask()
+        request = await peer.receive()
+        peer.send(Command.PONG, request.correlation)
+        peer.hang_up()
+        await session.ended()
+        assert slot.answer is not None
+        assert slot.error is None
+
+
+@pytest.mark.parametrize(
+    "error", [trio.BrokenResourceError(), OSError("the network is unreachable"), trio.ClosedResourceError()]
+)
+async def test_last_words_are_heard_where_sending_fails_first(error: Exception) -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slot = session.ask()
+        request = await peer.receive()
+        peer.break_sending(error)
+        session.ask()
+        await trio.sleep(LAST_WORDS / 2)
+        peer.send(Command.PONG, request.correlation)
+        peer.send(Command.BAD_REQUEST, NO_CORRELATION, b"  going\xff down ")
+        cause = await ended(session)
+        assert slot.answer is not None
+    assert str(cause) == "the connection is lost: the server says: going\ufffd down"
+
+
+async def test_sending_fails_and_the_peer_says_nothing() -> None:
+    peer = quiet()
+    peer.break_sending()
+    async with opened(peer) as session:
+        slot = session.ask()
+        began = trio.current_time()
+        cause = await ended(session)
+        assert trio.current_time() - began == pytest.approx(LAST_WORDS)
+        assert slot.sent
+        assert slot.error is cause
+    assert "broke while sending" in str(cause)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (trio.BrokenResourceError("broken"), "broken"),
+        (trio.ClosedResourceError(), "ClosedResourceError"),
+        (ConnectionResetError(104, "Connection reset by peer"), "reset by peer"),
+    ],
+)
+async def test_reading_fails(error: Exception, words: str) -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        await trio.testing.wait_all_tasks_blocked()
+        peer.break_reading(error)
+        cause = await ended(session)
+    assert isinstance(cause, ConnectionLost)
+    assert words in str(cause)
+    assert cause.__cause__ is error
+
+
+async def test_the_systems_own_words() -> None:
+    peer = quiet()
+    error = trio.BrokenResourceError("socket connection broken: …")
+    error.__cause__ = ConnectionResetError(104, "Connection reset by peer")
+    async with opened(peer) as session:
+        await trio.testing.wait_all_tasks_blocked()
+        peer.break_reading(error)
+        assert str(await ended(session)).startswith(
+            "the connection is lost: it broke ([Errno 104] Connection reset by peer)"
+        )
+
+
+async def test_a_bug_is_not_taken_for_a_lost_connection() -> None:
+    peer = quiet()
+    with pytest.RaisesGroup(ZeroDivisionError):
+        async with opened(peer) as session:
+            await trio.testing.wait_all_tasks_blocked()
+            peer.break_reading(ZeroDivisionError())
+            await session.ended()
+    assert peer.closed
+
+
+async def test_cancelled() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slot = session.ask()
+        await peer.receive()
+    assert isinstance(slot.error, ConnectionLost)
+    assert "cancelled" in str(slot.error)
+
+
+# --- another protocol, and frames too large
+
+
+@pytest.mark.parametrize(
+    ("first_words", "hint"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "this is the port of the web interface"),
+        (b"\x15\x03\x03\x00\x02\x02\x28", "this is a TLS port"),
+        (b"\x16\x03\x01\x00\x05hello", "this is a TLS port"),
+        (b"", "before it said a word"),
+    ],
+)
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_what_the_peer_probably_is(first_words: bytes, hint: str, in_pieces: bool) -> None:  # noqa: FBT001
+    peer = quiet()
+    async with opened(peer) as session:
+        size = 1 if in_pieces else len(first_words) or 1
+        for start in range(0, len(first_words), size):
+            peer.send_bytes(first_words[start : start + size])
+            await trio.testing.wait_all_tasks_blocked()
+            if session.cause is not None:
+                break
+        peer.hang_up()
+        assert hint in str(await ended(session))
+
+
+async def test_it_is_no_frame() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slot = session.ask()
+        peer.send_bytes(b"\x01\0\0\0")
+        cause = await ended(session)
+        assert isinstance(cause, ProtocolError)
+        assert isinstance(cause.__cause__, ProtocolError)
+        assert "another protocol" in str(cause)
+        assert slot.error is cause
+
+
+async def test_an_answer_above_the_limit_fails_alone() -> None:
+    peer = quiet()
+    async with opened(peer, ANONYMOUS.replace(max_frame_size=1024)) as session:
+        large, small = session.ask(), session.ask()
+        one, two = [(await peer.receive()).correlation for _ in range(2)]
+        peer.send_bytes(encode(Command.PONG, one, bytes(5000)) + encode(Command.PONG, two))
+        await small.event.wait()
+        assert small.answer is not None
+        assert isinstance(large.error, FrameTooLarge)
+        assert (large.error.size, large.error.limit) == (5018, 1024)
+        assert session.cause is None
+
+
+@pytest.mark.parametrize("subscribed", [False, True])
+async def test_a_frame_above_the_limit_that_is_no_answer_ends_it(subscribed: bool) -> None:  # noqa: FBT001
+    peer = quiet()
+    async with opened(peer, ANONYMOUS.replace(max_frame_size=1024)) as session:
+        session.subscribe()
+        request = await peer.receive()
+        peer.send(Command.STREAM_EVENT_APPEARED, request.correlation if subscribed else ID, bytes(5000))
+        cause = await ended(session)
+    assert isinstance(cause, ProtocolError)
+    assert "5,018 bytes" in str(cause)
+    assert "1,024" in str(cause)
+
+
+async def test_a_ping_is_a_request_like_any_other() -> None:
+    peer = Peer()
+    async with opened(peer) as session:
+        slot = Slot(Ping(), b"", 30)
+        session.submit(slot)
+        await slot.event.wait()
+        assert slot.answer == (Command.PONG, 0, slot.correlation, b"")
