@@ -102,6 +102,9 @@ class Reader(ListIterator[E]):
                 self._done = self._done or not self._left
             if self._read_ahead and not self._done:
                 self._ahead = self._engine.begin(self._operation(self._count()), self._credentials)
+                # The writer's turn, or the request would wait for a body that never waits. Not to be cancelled here:
+                # the page would be lost.
+                await trio.lowlevel.cancel_shielded_checkpoint()
             if events:
                 return events
         await trio.lowlevel.checkpoint()
