@@ -52,6 +52,8 @@ class Session:
         self._buffer = FrameBuffer(settings.max_frame_size, self._oversize)
         self._slots: dict[bytes, Slot[Any]] = {}
         self._next_correlation = correlation_ids()
+        # All of ours begin with it.
+        self._prefix = self._next_correlation()[:8]
         self._scope = trio.CancelScope()
         self._last_received = trio.current_time()
         self._first_bytes = b""
@@ -138,6 +140,7 @@ class Session:
         frames = self._buffer.feed(chunk)
         counters.frames_received += len(frames)
         self._file(frames)
+        self._buffer.check()
 
     def _file(self, frames: list[Frame]) -> None:
         """Give each run of frames with the same id to whoever waits for it."""
@@ -171,9 +174,15 @@ class Session:
             self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_RESPONSE, correlation))
 
     def _oversize(self, correlation: bytes, length: int) -> None:
-        """A frame above the limit: an answer that somebody waits for fails alone, anything else is no protocol."""
+        """A frame above the limit: an answer that somebody waits for fails alone, anything else is no protocol.
+
+        Except the answer to a caller who has gone, which is skipped as any stray one: cancelling is safe.
+        """
         limit = self._settings.max_frame_size
         slot = self._slots.get(correlation)
+        if slot is None and correlation.startswith(self._prefix):
+            self._counters.stray_frames += 1
+            return
         if slot is None or isinstance(slot, SubscriptionSlot):
             msg = f"the peer sent a frame of {length:,} bytes, unasked; the limit is {limit:,} (max_frame_size)"
             raise ProtocolError(msg)

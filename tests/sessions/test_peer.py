@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.answers import appeared, event_read
+from tests.answers import appeared, event_read, written
 from tests.helpers import assert_nothing_left
 from tests.peer import ANSWERS, Network, Peer, Request, encode
 from tests.sessions.story import client_tasks
@@ -241,6 +241,31 @@ async def test_an_answer_after_its_caller_has_gone(autojump_clock: MockClock) ->
         read_what_was_asked(peer, await peer.receive(Command.READ_EVENT))
         await check_alive(conn, peer)
         assert conn.statistics().stray_frames == 1
+
+
+async def test_an_answer_too_large_whose_caller_has_gone_is_skipped(autojump_clock: MockClock) -> None:
+    """A page asked for by somebody who was cancelled must not cost the others their connection."""
+    async with open_played() as (conn, peer):
+        with trio.move_on_after(1):
+            await conn.read_event("s", 1)
+        request = await peer.receive(Command.READ_EVENT)
+        length = PLAYED.max_frame_size + 1
+        peer.send_bytes(struct.pack("<iBB16s", length, Command.READ_EVENT_COMPLETED, 0, request.correlation))
+        peer.send_bytes(bytes(length - 18))
+        await check_alive(conn, peer)
+        assert conn.statistics().stray_frames == 1
+
+
+async def test_an_answer_before_garbage_counts(autojump_clock: MockClock) -> None:
+    """In one chunk, as in two: what was written is known to be written."""
+
+    def answer_and_break(peer: Peer, request: Request) -> None:
+        peer.send_bytes(encode(Command.WRITE_EVENTS_COMPLETED, request.correlation, written(7, 7)) + bytes(4))
+
+    async with open_played() as (conn, peer):
+        reply_to(peer, Command.WRITE_EVENTS, answer_and_break)
+        assert (await conn.append("s", NewEvent("t"))).last == 7
+        await check_ended(conn, "length 0")
 
 
 async def test_the_late_answer_to_an_earlier_attempt_finds_nobody(autojump_clock: MockClock) -> None:

@@ -198,18 +198,30 @@ def check_against_reference(data: bytes, cuts: list[int], limit: int) -> None:
         for chunk in splits(data, cuts):
             got += buffer.feed(chunk)
             assert buffer.buffered < LENGTH_SIZE + limit
+            buffer.check()
     except ProtocolError:
         assert broken
-        assert got == expected[: len(got)]
     else:
         assert not broken
-        assert got == expected
+    # What came before the damage is not lost.
+    assert got == expected
 
 
 @pytest.mark.parametrize("length", [0, 1, 17, -1, -2147483648])
 def test_a_length_no_frame_can_have(length: int) -> None:
     with pytest.raises(ProtocolError, match=str(length)):
         FrameBuffer().feed(raw_head(length))
+
+
+def test_after_the_damage_there_is_nothing_but_the_error() -> None:
+    buffer = FrameBuffer()
+    good = encode_frame(3, ID.bytes_le)
+    assert buffer.feed(good + bytes(4)) == [(3, 0, ID.bytes_le, b"")]
+    for _ in range(2):
+        with pytest.raises(ProtocolError, match="length 0"):
+            buffer.check()
+        with pytest.raises(ProtocolError, match="length 0"):
+            buffer.feed(good)
 
 
 @pytest.mark.parametrize("length", [0, 17, -1])

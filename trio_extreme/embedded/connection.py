@@ -81,6 +81,7 @@ class Connection:
             while chunk := await self._stream.receive_some(READ_SIZE):
                 self._chunks += 1
                 await self._answer(buffer.feed(chunk))
+                buffer.check()
         except ProtocolError as error:
             self._service.hang_up(self.client, f"Invalid TCP frame received. Error: {error}.")
         except (trio.BrokenResourceError, trio.ClosedResourceError):

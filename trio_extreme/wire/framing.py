@@ -58,10 +58,10 @@ class FrameBuffer:
     10 MB that arrives in 16 KiB pieces is copied once, not once a piece.
 
     A frame above the limit is not stored. `on_oversize(correlation, length)` is asked: where it returns, the frame is
-    skipped as it comes; otherwise it raises. Without it, such a frame is a `ProtocolError`.
+    skipped as it comes; otherwise it raises `ProtocolError`. Without it, such a frame is one.
     """
 
-    __slots__ = ("_have", "_limit", "_need", "_on_oversize", "_parts", "_skip")
+    __slots__ = ("_error", "_have", "_limit", "_need", "_on_oversize", "_parts", "_skip")
 
     def __init__(self, limit: int = MAX_FRAME_SIZE, on_oversize: Callable[[bytes, int], None] | None = None) -> None:
         self._limit = limit
@@ -70,6 +70,7 @@ class FrameBuffer:
         self._have = 0
         self._need = 0
         self._skip = 0
+        self._error: ProtocolError | None = None
 
     def __repr__(self) -> str:
         return f"<FrameBuffer: {self._have} bytes kept, {self._skip} to skip>"
@@ -82,8 +83,10 @@ class FrameBuffer:
     def feed(self, chunk: bytes | bytearray) -> list[Frame]:
         """The frames that this chunk completes, in order.
 
-        Raises `ProtocolError` for a length no frame can have; the buffer is of no use after that.
+        Raises `ProtocolError` for a length no frame can have; the buffer is of no use after that. Where good frames
+        came before it, they are returned, and `check` or the next call raises.
         """
+        self.check()
         if self._skip:
             chunk = self._skip_from(chunk)
         if self._parts:
@@ -95,8 +98,22 @@ class FrameBuffer:
             self._have = 0
         return self._cut(bytes(chunk))
 
+    def check(self) -> None:
+        """Raise what is wrong with the bytes after the frames that `feed` returned."""
+        if self._error is not None:
+            raise self._error
+
     def _cut(self, data: bytes) -> list[Frame]:
         frames: list[Frame] = []
+        try:
+            self._cut_into(frames, data)
+        except ProtocolError as error:
+            self._error = error
+            if not frames:
+                raise
+        return frames
+
+    def _cut_into(self, frames: list[Frame], data: bytes) -> None:
         append = frames.append
         unpack = _HEADER.unpack_from
         limit = self._limit
@@ -116,7 +133,6 @@ class FrameBuffer:
             start = end
         if start < len(data):
             self._keep_tail(data, start)
-        return frames
 
     def _keep_tail(self, data: bytes, start: int) -> None:
         """Keep an unfinished frame, once it is known that it can be one."""
