@@ -1,0 +1,60 @@
+"""What all tests share: an embedded node, a connection to it, and the proof that nothing is left behind."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings
+
+from tests.helpers import assert_nothing_left
+from tests.leaks import run_watched
+from trio_extreme import Connection, open_connection
+from trio_extreme.embedded import Node, open_node
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from trio.testing import MockClock
+
+# Other work on the machine must not fail a test, so no example has a deadline.
+settings.register_profile("default", deadline=None)
+settings.register_profile("long", deadline=None, max_examples=2000)
+settings.load_profile("default")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("trio"):
+            # Before the marker of trio_mode, which names the plain trio.run.
+            item.add_marker(pytest.mark.trio(run=partial(run_test, item)), append=False)
+
+
+def run_test(item: pytest.Function, test: Callable[[], Awaitable[object]], **options: Any) -> None:
+    # pytest-trio sees a clock only where the test itself asks for one, and here fixtures do.
+    options["clock"] = options["clock"] or item.funcargs.get("autojump_clock")
+    run_watched(test, **options)
+
+
+@pytest.fixture(params=["3.9.4", "4.1.1"])
+def version(request: pytest.FixtureRequest) -> str:
+    """The server that the node takes for its model."""
+    value: str = request.param
+    return value
+
+
+@pytest.fixture
+async def node(version: str, autojump_clock: MockClock) -> AsyncIterator[Node]:
+    """An empty node in memory."""
+    async with open_node(port=None, version=version) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def conn(node: Node) -> AsyncIterator[Connection]:
+    """A connection to it, as an administrator."""
+    async with open_connection(node.settings, connect=node.connect) as opened:
+        yield opened
+        assert_nothing_left(opened)

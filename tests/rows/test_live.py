@@ -1,0 +1,259 @@
+"""Live subscriptions: what the server pushes from now on."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from tests.helpers import assert_nothing_left, new_events
+from tests.rows.peer import ANONYMOUS, Peer, encode, open_to
+from tests.rows.test_history import record
+from trio_extreme import (
+    ANY,
+    AccessDenied,
+    ConnectionLost,
+    DropReason,
+    StreamDeleted,
+    StreamNotFound,
+    SubscriptionDropped,
+    open_connection,
+)
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from trio_extreme import Connection, Event
+    from trio_extreme.embedded import Node
+
+
+async def take(events: AsyncIterator[Event], count: int) -> list[int]:
+    """The numbers of the next events."""
+    return [(await anext(events)).number for _ in range(count)]
+
+
+async def assert_silent(events: AsyncIterator[Event], seconds: float = 1) -> None:
+    with trio.move_on_after(seconds) as scope:
+        event = await anext(events)
+        pytest.fail(f"{event} was not expected")
+    assert scope.cancelled_caught
+
+
+# --- from now on
+
+
+async def test_only_what_comes_after(conn: Connection) -> None:
+    await conn.append("people", new_events(3))
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(1000))
+        assert await take(events, 1000) == list(range(3, 1003))
+        await assert_silent(events)
+    assert_nothing_left(conn)
+
+
+async def test_a_missing_stream(conn: Connection) -> None:
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(2))
+        assert await take(events, 2) == [0, 1]
+
+
+async def test_a_soft_deleted_stream(conn: Connection) -> None:
+    await conn.append("people", new_events(3))
+    await conn.delete_stream("people", expected=ANY)
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(2))
+        assert await take(events, 2) == [3, 4]
+
+
+async def test_soft_deleted_while_live(conn: Connection) -> None:
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(2))
+        assert await take(events, 2) == [0, 1]
+        await conn.delete_stream("people", expected=ANY)
+        with pytest.raises(StreamNotFound):
+            await conn.read_event("people", 0)
+        await assert_silent(events)
+        await conn.append("people", new_events(1))
+        assert await take(events, 1) == [2]
+
+
+async def test_hard_deleted_while_live(conn: Connection) -> None:
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(2))
+        assert await take(events, 2) == [0, 1]
+        await conn.delete_stream("people", expected=ANY, hard=True)
+        with pytest.raises(StreamDeleted), trio.fail_after(0.01):
+            await anext(events)
+        assert_nothing_left(conn)
+    await conn.ping()
+
+
+async def test_a_hard_deleted_stream(conn: Connection) -> None:
+    await conn.append("people", new_events(2))
+    await conn.delete_stream("people", expected=ANY, hard=True)
+    with pytest.raises(StreamDeleted):
+        async with conn.subscribe_live("people") as events:
+            await anext(events)
+    assert_nothing_left(conn)
+
+
+async def test_a_hard_delete_does_not_end_a_subscription_to_all(conn: Connection) -> None:
+    async with conn.subscribe_all_live() as events:
+        await conn.append("places", new_events(1))
+        await conn.delete_stream("places", expected=ANY, hard=True)
+        await conn.append("people", new_events(1))
+        streams: list[str] = []
+        while "people" not in streams:
+            streams.append((await anext(events)).stream)
+    assert [stream for stream in streams if not stream.startswith("$")] == ["places", "places", "people"]
+
+
+async def test_pushed_events_are_like_read_ones(conn: Connection) -> None:
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(1))
+        pushed = await anext(events)
+    read = await conn.read_event("people", 0)
+    assert pushed == read
+    for name in ("stream", "number", "id", "type", "data", "metadata", "created", "is_json", "checkpoint"):
+        assert getattr(pushed, name) == getattr(read, name)
+
+
+# --- who consumes
+
+
+async def test_a_slow_consumer(conn: Connection) -> None:
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(2))
+        assert await take(events, 1) == [0]
+        await trio.sleep(5.001)
+        assert await take(events, 1) == [1]
+
+
+async def test_a_consumer_that_sleeps_keeps_the_connection(conn: Connection) -> None:
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(1))
+        await trio.sleep(60)
+        await conn.ping()
+        assert await take(events, 1) == [0]
+
+
+async def test_one_consumer_at_a_time(conn: Connection) -> None:
+    async with conn.subscribe_live("people") as events, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(assert_silent, events, seconds=10))
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(events)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_full_buffer_drops_the_subscription(node: Node) -> None:
+    settings = node.settings.replace(live_buffer_events=10)
+    async with open_connection(settings, connect=node.connect) as conn, conn.subscribe_live("people") as events:
+        for _ in range(12):
+            await conn.append("people", new_events(1))
+        assert await take(events, 10) == list(range(10))
+        with pytest.raises(SubscriptionDropped) as info:
+            await anext(events)
+        assert info.value.reason is DropReason.OVERFLOW
+        assert_nothing_left(conn)
+
+
+# --- how one ends
+
+
+async def test_nothing_after_leaving(conn: Connection) -> None:
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(3))
+        assert await take(events, 3) == [0, 1, 2]
+    await conn.append("people", new_events(5))
+    before = conn.statistics()
+    await conn.append("people", new_events(5))
+    now = conn.statistics()
+    # The answer to the append, and no event.
+    assert now.frames_received == before.frames_received + 1
+    assert now.stray_frames == before.stray_frames
+
+
+async def test_an_error_in_the_consumer_unsubscribes(autojump_clock: trio.testing.MockClock) -> None:
+    peer = Peer()
+
+    async def confirm() -> None:
+        _, _, correlation, _ = await peer.receive()
+        await peer.send(Command.SUBSCRIPTION_CONFIRMATION, correlation, confirmation())
+
+    async def fail_in_a_subscription() -> None:
+        async with conn.subscribe_live("people"):
+            raise ZeroDivisionError
+
+    async with open_to(peer) as conn:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(confirm)
+            with pytest.raises(ZeroDivisionError):
+                await fail_in_a_subscription()
+        assert (await peer.receive())[0] == Command.UNSUBSCRIBE_FROM_STREAM
+        assert_nothing_left(conn)
+
+
+async def test_dropped_by_the_server(autojump_clock: trio.testing.MockClock) -> None:
+    peer = Peer()
+
+    async def confirm_and_drop() -> None:
+        _, _, correlation, _ = await peer.receive()
+        await peer.send(Command.SUBSCRIPTION_CONFIRMATION, correlation, confirmation())
+        await peer.send(Command.SUBSCRIPTION_DROPPED, correlation, schema.SubscriptionDropped(reason=0))
+        frames = {command: correlation for command, _, correlation, _ in [await peer.receive(), await peer.receive()]}
+        await peer.send(Command.PONG, frames[Command.PING])
+
+    async with open_to(peer) as conn, trio.open_nursery() as nursery:
+        nursery.start_soon(confirm_and_drop)
+        async with conn.subscribe_live("people") as events:
+            with pytest.raises(SubscriptionDropped) as info:
+                await anext(events)
+        assert info.value.reason is DropReason.UNSUBSCRIBED
+        await conn.ping()
+        assert_nothing_left(conn)
+
+
+async def test_the_consumer_hears_of_a_lost_connection(conn: Connection, node: Node) -> None:
+    async with conn.subscribe_live("people") as events:
+        await conn.append("people", new_events(1))
+        await trio.testing.wait_all_tasks_blocked()
+        node.disconnect_all()
+        # What arrived before is still there.
+        assert await take(events, 1) == [0]
+        with pytest.raises(ConnectionLost):
+            await anext(events)
+
+
+async def test_access_denied(node: Node) -> None:
+    async with open_connection(ANONYMOUS, connect=node.connect) as conn:
+        with pytest.raises(AccessDenied):
+            async with conn.subscribe_all_live():
+                pytest.fail("it was let in")
+        assert_nothing_left(conn)
+
+
+async def test_events_in_one_packet_with_the_confirmation(autojump_clock: trio.testing.MockClock) -> None:
+    peer = Peer()
+
+    async def confirm_and_push() -> None:
+        _, _, correlation, _ = await peer.receive()
+        pushed = schema.ResolvedEvent(event=record(0), commit_position=10, prepare_position=10)
+        await peer.stream.send_all(
+            encode(Command.SUBSCRIPTION_CONFIRMATION, correlation, confirmation())
+            + encode(Command.STREAM_EVENT_APPEARED, correlation, schema.StreamEventAppeared(event=pushed))
+        )
+
+    async with open_to(peer) as conn, trio.open_nursery() as nursery:
+        nursery.start_soon(confirm_and_push)
+        async with conn.subscribe_live("people") as events:
+            assert await take(events, 1) == [0]
+
+
+def confirmation() -> schema.SubscriptionConfirmation:
+    return schema.SubscriptionConfirmation(last_commit_position=0, last_event_number=-1)
