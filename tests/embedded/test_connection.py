@@ -96,6 +96,13 @@ async def test_a_frame_of_impossible_length_ends_it(prefix: int, autojump_clock:
         assert await talk.hear() is None
 
 
+async def test_what_came_before_such_a_frame_is_answered(autojump_clock: None) -> None:
+    async with serving(new_service()) as (_, talk):
+        await talk.stream.send_all(pack(Command.PING, b"echo") + (3).to_bytes(4, "little"))
+        replies = [await talk.hear(), await talk.hear(), await talk.hear()]
+        assert [reply and reply.command for reply in replies] == [Command.PONG, Command.BAD_REQUEST, None]
+
+
 async def test_a_client_that_leaves_is_forgotten(autojump_clock: None) -> None:
     service = new_service()
     async with serving(service) as (_, talk):
