@@ -156,16 +156,22 @@ class CutSending(Wrapped):
 
 
 class Mutating(Wrapped):
-    """Now and then, what the peer sent arrives damaged."""
+    """Now and then, what the peer sent arrives damaged, or what we send."""
 
-    def __init__(self, inner: trio.abc.Stream, random: Random, rate: float) -> None:
+    def __init__(self, inner: trio.abc.Stream, random: Random, *, received: float = 0.0, sent: float = 0.0) -> None:
         super().__init__(inner)
         self._random = random
-        self._rate = rate
+        self._received = received
+        self._sent = sent
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        chunk = bytes(data)
+        damage = chunk and self._random.random() < self._sent
+        await self.inner.send_all(self._damage(chunk) if damage else chunk)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         while chunk := bytes(await self.inner.receive_some(max_bytes)):
-            if self._random.random() >= self._rate:
+            if self._random.random() >= self._received:
                 return chunk
             if damaged := self._damage(chunk):
                 return damaged
