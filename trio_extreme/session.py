@@ -8,6 +8,7 @@ Rule 3: nothing here raises an error that was to be expected: the session ends, 
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 LAST_WORDS = 0.2
 """Seconds to read what the peer sent before it closed, when writing has failed already."""
+
+_TELLING = 5
+"""How many of a peer's first bytes tell which protocol it speaks."""
 
 _TLS_ALERT, _TLS_HANDSHAKE = b"\x15\x03", b"\x16\x03"
 
@@ -118,7 +122,9 @@ class Session:
                     nursery.start_soon(self._watch)
         finally:
             self.end(ConnectionLost("the session was cancelled"))
-            await trio.aclose_forcefully(self._stream)
+            # Shielded: whoever waited for the end cancels us now, and that would hide an error on its way.
+            with trio.CancelScope(shield=True):
+                await trio.aclose_forcefully(self._stream)
 
     async def _read(self) -> None:
         receive = self._stream.receive_some
@@ -133,8 +139,8 @@ class Session:
 
     def _received(self, chunk: bytes) -> None:
         counters = self._counters
-        if not self._first_bytes:
-            self._first_bytes = chunk[:8]
+        if len(self._first_bytes) < _TELLING:
+            self._first_bytes += chunk[:_TELLING]
         self._last_received = trio.current_time()
         counters.bytes_received += len(chunk)
         frames = self._buffer.feed(chunk)
@@ -205,16 +211,20 @@ class Session:
     async def _watch(self) -> None:
         """Ask for a sign of life after a silence, and end the session when none comes. Any byte is one."""
         interval, timeout = self._settings.heartbeat_interval, self._settings.heartbeat_timeout
+        silent_since, give_up_at = self._last_received, inf
         while True:
-            await trio.sleep_until(self._last_received + interval)
-            silent_since = self._last_received
-            if trio.current_time() < silent_since + interval:
-                continue
-            self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_REQUEST, self._next_correlation()))
-            await trio.sleep(timeout)
+            # Asked already, it looks each interval all the same: a byte that came meanwhile begins a new silence.
+            asked = give_up_at < inf
+            begin = trio.current_time() if asked else silent_since
+            await trio.sleep_until(min(begin + interval, give_up_at))
             # Where the whole program stood still, the answer may lie in the socket: the reader looks first.
             await trio.lowlevel.checkpoint()
-            if self._last_received == silent_since:
+            if self._last_received != silent_since:
+                silent_since, give_up_at = self._last_received, inf
+            elif not asked:
+                self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_REQUEST, self._next_correlation()))
+                give_up_at = trio.current_time() + timeout
+            elif trio.current_time() >= give_up_at:
                 silence = interval + timeout
                 self.end(self._lost(f"the server was silent for {silence:g} s and gave no sign of life when asked"))
 
