@@ -23,7 +23,9 @@ from trio_extreme.errors import (
     OperationTimedOut,
     OutcomeUnknown,
     ProtocolError,
+    ServerError,
     TrioExtremeError,
+    WrongExpectedVersion,
 )
 from trio_extreme.operations.base import AskAgain, Resend
 from trio_extreme.operations.session import Identify, Ping
@@ -297,13 +299,20 @@ class Engine:
             await slot.event.wait()
             if slot.answer is None:
                 self._after_silence(slot)
+                slot.doubtful = slot.operation.resend is not Resend.AGAIN
                 self._submit_again(slot)
                 continue
             try:
                 return slot.operation.decide(slot.answer[0], slot.answer[3])
             except AskAgain as again:
+                slot.doubtful |= again.executed
                 await self._before_asking_again(slot, again)
                 self._submit_again(slot)
+            except ServerError as error:
+                if slot.doubtful and not isinstance(error, WrongExpectedVersion):
+                    # The refusal is of this attempt alone: an earlier one may have been carried out all the same.
+                    raise self._unknown(slot, error) from error
+                raise
             except ProtocolError as error:
                 self.give_up(error)
                 if slot.operation.resend is not Resend.AGAIN:
@@ -322,7 +331,7 @@ class Engine:
         changes = slot.operation.resend is not Resend.AGAIN
         if isinstance(error, _AttemptExpired) and slot.operation.resend in (Resend.AGAIN, Resend.SAME_IDS):
             return
-        if slot.sent and changes and not isinstance(error, FrameTooLarge):
+        if (slot.sent or slot.doubtful) and changes and not isinstance(error, FrameTooLarge):
             raise self._unknown(slot, error)
         raise error
 
@@ -332,10 +341,10 @@ class Engine:
             raise self._unknown(slot, again.error) from None
         wake = trio.current_time() + ASK_AGAIN_DELAY
         if wake >= slot.deadline:
-            raise (self._unknown(slot, again.error) if again.executed else again.error) from None
+            raise (self._unknown(slot, again.error) if slot.doubtful else again.error) from None
         await trio.sleep_until(wake)
         if self._ended is not None:
-            raise (self._unknown(slot, self._ended) if again.executed else fresh(self._ended)) from None
+            raise (self._unknown(slot, self._ended) if slot.doubtful else fresh(self._ended)) from None
 
     def _unknown(self, slot: Slot[Any], error: Exception) -> OutcomeUnknown:
         msg = f"it is not known whether the server did it: {error}"

@@ -49,6 +49,7 @@ class Slot(Generic[T]):
         "correlation",
         "credentials",
         "deadline",
+        "doubtful",
         "error",
         "event",
         "expires",
@@ -66,6 +67,8 @@ class Slot(Generic[T]):
         #: Bytes of the frame.
         self.size = _PREFIX_SIZE + len(credentials) + len(self.payload)
         self.deadline = deadline
+        #: An earlier attempt may have changed something: no later one can say that nothing happened.
+        self.doubtful = False
         self.renew()
 
     def renew(self, correlation: bytes = NO_CORRELATION) -> None:
