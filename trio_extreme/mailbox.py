@@ -44,6 +44,11 @@ class Mailbox:
         self.bytes += size
         self._send.send_nowait(frames)
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is taken in any more."""
+        return self._error is not None
+
     def end(self, error: Exception) -> None:
         """Take nothing more in; `error` is raised once what is here was taken. The first error stays."""
         if self._error is None:

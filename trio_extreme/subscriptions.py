@@ -80,6 +80,9 @@ class LiveSubscription(ListIterator[E]):
         self._confirmation, self._unsubscribe = await self._engine.subscribe(
             operation, self._mailbox, self._credentials
         )
+        if self._mailbox.ended:
+            # So many events came with the confirmation that there was nobody yet to unsubscribe.
+            self._leave()
         if self._confirmation.last_number in _TOMBSTONES:
             self._leave()
             raise StreamDeleted(self._stream)
