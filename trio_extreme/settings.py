@@ -76,9 +76,10 @@ class Settings:
             "heartbeat_interval",
             "heartbeat_timeout",
             "attempt_timeout",
+            "operation_timeout",
         ):
             _check_number(name, getattr(self, name), 0.001)
-        for name in ("reconnect_delay", "max_reconnect_delay", "close_timeout", "operation_timeout"):
+        for name in ("reconnect_delay", "max_reconnect_delay", "close_timeout"):
             _check_number(name, getattr(self, name), 0.0)
         for name in ("max_in_flight", "max_queued_bytes", "live_buffer_events", "live_buffer_bytes"):
             _check_integer(name, getattr(self, name), 1)
