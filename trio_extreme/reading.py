@@ -49,11 +49,11 @@ class PageSizer:
             fitting = int(PAGE_BYTES / self._mean)
             self.count = max(1, min(self._limit, fitting, self.count * GROWTH))
 
-    def shrink(self) -> bool:
+    def shrink(self, asked: int) -> bool:
         """Ask for a quarter, after a page too large to take. False where it was one event."""
-        if self.count == 1:
+        if asked == 1:
             return False
-        self.count = max(1, self.count // 4)
+        self.count = max(1, asked // 4)
         return True
 
 
@@ -119,7 +119,7 @@ class Reader(ListIterator[E]):
                 else:
                     page = await self._engine.finish(slot)
             except FrameTooLarge:
-                if not self._sizer.shrink():
+                if not self._sizer.shrink(self._count()):
                     raise
             else:
                 self._sizer.learn(len(page.events), page.size)
