@@ -1,0 +1,105 @@
+"""A user's program: it is type-checked, with strict settings, and never run.
+
+Each `assert_type` is a promise to those who type-check theirs. The program uses of Trio only what `trio-typing` knows
+too, so that it can be checked beside those stubs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, assert_type
+from uuid import UUID
+
+import trio
+
+from trio_extreme import (
+    ANY,
+    END,
+    NO_STREAM,
+    Connection,
+    Credentials,
+    DropReason,
+    Event,
+    LiveSubscription,
+    LogEvent,
+    NewEvent,
+    OutcomeUnknown,
+    Position,
+    PushedEvent,
+    Settings,
+    SubscriptionDropped,
+    WriteResult,
+    WrongExpectedVersion,
+    messages,
+    open_connection,
+)
+from trio_extreme.embedded import open_node
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SETTINGS = Settings.from_url("eventstore://admin:changeit@localhost:1113", connection_name="my-app")
+
+
+async def write(conn: Connection) -> None:
+    event = NewEvent.json("PersonCreated", {"name": "Pera"}, id=UUID(int=1))
+    try:
+        result = await conn.append("people", [event, NewEvent("PersonCreated")], expected=NO_STREAM)
+    except WrongExpectedVersion as error:
+        assert_type(error.actual, int | None)
+    except OutcomeUnknown as error:
+        assert_type(error.event_ids, tuple[UUID, ...])
+    else:
+        assert_type(result, WriteResult)
+        assert_type(result.position, Position | None)
+    await conn.append("people", event, expected=ANY, credentials=Credentials("ops", "changeit"))
+    await conn.delete_stream("people", expected=ANY, hard=True)
+
+
+async def read(conn: Connection) -> None:
+    event = assert_type(await conn.read_event("people", END), Event)
+    assert_type(event.number, int)
+    assert_type(event.data, bytes)
+    assert_type(event.checkpoint, int | Position)
+    assert_type(event.json(), Any)
+    async for one in conn.read_stream("people", start=event.number, backwards=True, count=10):
+        assert_type(one, Event)
+    async for page in conn.read_stream("people").pages():
+        assert_type(page, Sequence[Event])
+    async with conn.read_all() as log:
+        async for entry in log:
+            assert_type(entry, LogEvent)
+            assert_type(entry.checkpoint, Position)
+    assert_type(await conn.last_number("people"), int | None)
+
+
+async def follow(conn: Connection) -> None:
+    try:
+        async with conn.subscribe_live("people") as events:
+            assert_type(events, LiveSubscription[PushedEvent])
+            async for event in events:
+                assert_type(event, PushedEvent)
+    except SubscriptionDropped as error:
+        if error.reason is DropReason.OVERFLOW:
+            await follow(conn)
+
+
+async def ask(conn: Connection) -> None:
+    reply = await conn.execute(messages.ReadEvent(event_stream_id="people", event_number=0))
+    if isinstance(reply, messages.ReadEventCompleted):
+        assert_type(reply.event.event.event_number, int)
+    assert_type(await conn.ping(), float)
+
+
+async def main() -> None:
+    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
+        with trio.fail_after(5):
+            await write(conn)
+        await read(conn)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(follow, conn)
+            await ask(conn)
+            nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    trio.run(main)
