@@ -6,7 +6,8 @@ too, so that it can be checked beside those stubs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_type
+from collections.abc import Sequence
+from typing import Any, assert_type
 from uuid import UUID
 
 import trio
@@ -33,9 +34,6 @@ from trio_extreme import (
     open_connection,
 )
 from trio_extreme.embedded import open_node
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SETTINGS = Settings.from_url("eventstore://admin:changeit@localhost:1113", connection_name="my-app")
 
