@@ -16,6 +16,7 @@ from trio_extreme.events import (
     LINK_TYPE,
     MAX_EVENT_SIZE,
     Event,
+    Events,
     LogEvent,
     NewEvent,
     PushedEvent,
@@ -227,3 +228,34 @@ def test_a_pushed_event_of_a_stream() -> None:
 def test_an_event_of_the_log() -> None:
     event = LogEvent(schema.ResolvedEvent(event=record(), commit_position=50, prepare_position=49))
     assert event.position == event.checkpoint == Position(50, 49)
+
+
+# Events that came together.
+
+
+def events_read(count: int) -> Events[Event]:
+    return Events(Event, [schema.ResolvedIndexedEvent(event=record(number)) for number in range(count)])
+
+
+def test_events_that_came_together_are_a_sequence() -> None:
+    events = events_read(5)
+    assert len(events) == 5
+    assert [event.number for event in events] == [0, 1, 2, 3, 4]
+    assert (events[0].number, events[-1].number) == (0, 4)
+    assert type(events[1:3]) is Events
+    assert [event.number for event in events[1:3]] == [1, 2]
+    assert events[2] in events
+    with pytest.raises(IndexError):
+        events[5]
+    assert not events_read(0)
+    assert repr(events) == "<Events: 5>"
+
+
+def test_they_equal_any_sequence_of_the_same() -> None:
+    events = events_read(3)
+    assert events == events_read(3) == list(events) == tuple(events)
+    assert events != events_read(2)
+    assert events != [*events_read(2), RecordedEvent(record(7))]
+    assert events != iter(events)
+    with pytest.raises(TypeError):
+        hash(events)
