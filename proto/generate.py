@@ -1,4 +1,4 @@
-"""Compile messages.proto into trio_extreme/wire: descriptor.py, which Python loads, and schema.pyi, which checkers read.
+"""Compile messages.proto into trio_extreme/wire: descriptor.py, which Python loads, and schema.pyi for type checkers.
 
 Run by `nox -s proto`, which fails where the committed files differ from what this makes.
 """
