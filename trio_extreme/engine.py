@@ -175,12 +175,12 @@ class Engine:
         )
         await trio.sleep(delay)
 
-    async def close(self, *, hurry: bool) -> None:
+    async def close(self, *, hurry: bool) -> None:  # noqa: ASYNC910 - there may be nothing to wait for
         """Fail what waits, send the last words within `close_timeout`, and end."""
         self._end(ConnectionClosed("the connection's block was left"))
         seconds = self.settings.close_timeout * (1 / 3 if hurry else 1)
-        with trio.move_on_after(seconds, shield=True):
-            if self._session.cause is None:
+        if self._session.cause is None:
+            with trio.move_on_after(seconds, shield=True):
                 await self._session.flushed()
         self._scope.cancel()
 

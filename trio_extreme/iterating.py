@@ -67,7 +67,7 @@ class ListIterator(Generic[T]):
             await self._wait(fetch=True)
             rest = self._list
             self._at = len(rest)
-        return rest
+        return rest  # noqa: ASYNC910 - one of the two was waited for
 
     async def _wait(self, *, fetch: bool) -> None:
         """Get the next list, or only give others their turn. Meanwhile no other task may go on here."""

@@ -78,7 +78,7 @@ class Outbox:
                 slot = self._requests.receive_nowait()
             except trio.WouldBlock:
                 break
-        return b"".join(parts), frames
+        return b"".join(parts), frames  # noqa: ASYNC910 - the writer sends next
 
     def _take_urgent(self, parts: list[bytes]) -> int:
         count = len(self._urgent)

@@ -126,7 +126,7 @@ class Session:
             with trio.CancelScope(shield=True):
                 await trio.aclose_forcefully(self._stream)
 
-    async def _read(self) -> None:
+    async def _read(self) -> None:  # noqa: ASYNC910 - it ends with the connection
         receive = self._stream.receive_some
         try:
             while chunk := await receive(READ_SIZE):

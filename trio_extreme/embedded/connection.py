@@ -7,6 +7,7 @@ Rule 2: queueing never waits. A client that does not read is cut off by the send
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -75,31 +76,29 @@ class Connection:
         self._service.hub.drop_all(self.client)
         self._hang_up()
 
-    async def _read(self) -> None:
+    async def _read(self) -> None:  # noqa: ASYNC910 - it ends with the connection
         buffer = FrameBuffer()
         try:
-            while chunk := await self._stream.receive_some(READ_SIZE):
-                self._chunks += 1
-                await self._answer(buffer.feed(chunk))
-                buffer.check()
+            with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                while chunk := await self._stream.receive_some(READ_SIZE):
+                    self._chunks += 1
+                    await self._answer(buffer.feed(chunk))
+                    buffer.check()
+            self.cut()
         except ProtocolError as error:
             self._service.hang_up(self.client, f"Invalid TCP frame received. Error: {error}.")
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            self.cut()
-        else:
-            self.cut()
 
-    async def _answer(self, frames: Sequence[Frame]) -> None:
+    async def _answer(self, frames: Sequence[Frame]) -> None:  # noqa: ASYNC910 - the reader waits for the socket next
         for index, frame in enumerate(frames, 1):
             if self._hanging_up:
-                return
+                return  # noqa: ASYNC910 - as above
             self._service.receive(self.client, frame)
             if self._unsent > _PIECE:
                 await self._let_writer_go_on()
             elif index % _YIELD_AFTER == 0:
                 await trio.lowlevel.checkpoint()
 
-    async def _let_writer_go_on(self) -> None:
+    async def _let_writer_go_on(self) -> None:  # noqa: ASYNC910 - only where there is something unsent
         """Give the writer turns as long as it uses them.
 
         Real servers read and send at the same time, so who asks for many pages at once and reads them is not cut off
@@ -111,7 +110,7 @@ class Connection:
             await trio.lowlevel.checkpoint()
             idle_turns = idle_turns + 1 if self._unsent == unsent else 0
 
-    async def _write(self) -> None:
+    async def _write(self) -> None:  # noqa: ASYNC910 - it ends with the connection
         try:
             while self._queue or not self._hanging_up:
                 if self._queue:
@@ -122,7 +121,7 @@ class Connection:
             pass
         self.cut()
 
-    async def _send_pieces(self, data: memoryview) -> None:
+    async def _send_pieces(self, data: memoryview) -> None:  # noqa: ASYNC910 - there is at least one piece
         """Send it so that it is seen how far it has come."""
         for start in range(0, len(data), _PIECE):
             piece = data[start : start + _PIECE]

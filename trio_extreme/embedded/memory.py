@@ -112,7 +112,7 @@ class MemoryStream(trio.abc.Stream):
                 pipe.lot.unpark_all()
         await trio.lowlevel.checkpoint()
 
-    async def _wait_for_room(self) -> None:
+    async def _wait_for_room(self) -> None:  # noqa: ASYNC910 - only where there is no room
         self._check_outgoing()
         while self._outgoing.room <= 0:
             await self._outgoing.lot.park()

@@ -104,7 +104,7 @@ class Node:
                 scope.shield = True
                 await trio.sleep_forever()
 
-    async def _stop(self) -> None:
+    async def _stop(self) -> None:  # noqa: ASYNC910 - only where somebody is connected
         """Say goodbye to every client, and wait for those that listen."""
         self._nursery = None
         for connection in self._connections:
