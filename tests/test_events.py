@@ -253,7 +253,9 @@ def test_events_that_came_together_are_a_sequence() -> None:
 
 def test_they_equal_any_sequence_of_the_same() -> None:
     events = events_read(3)
-    assert events == events_read(3) == list(events) == tuple(events)
+    assert events == events_read(3)
+    assert events == list(events)
+    assert events == tuple(events)
     assert events != events_read(2)
     assert events != [*events_read(2), RecordedEvent(record(7))]
     assert events != iter(events)
