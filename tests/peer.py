@@ -6,20 +6,25 @@ as the conversation it is about, and the clock stands still until everybody wait
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import trio
 import trio.testing
 
-from trio_extreme import Credentials, Settings
+from tests.helpers import assert_nothing_left
+from trio_extreme import Credentials, Settings, open_connection
 from trio_extreme.wire.commands import Command, decode_payload
 from trio_extreme.wire.framing import AUTHENTICATED, FrameBuffer, decode_credentials, encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from google.protobuf.message import Message
+
+    from trio_extreme import Connection
 
 ANONYMOUS = Settings()
 """Without credentials a connection is open once it has identified itself."""
@@ -184,6 +189,54 @@ class Network:
             raise outcome
         assert outcome is not None
         return outcome.stream
+
+
+class Call:
+    """A call that runs beside the test."""
+
+    def __init__(
+        self, nursery: trio.Nursery, function: Callable[..., Awaitable[Any]], *args: Any, **options: Any
+    ) -> None:
+        self._function = partial(function, *args, **options)
+        self._value: Any = None
+        self._error: Exception | None = None
+        self._done = trio.Event()
+        self.scope = trio.CancelScope()
+        nursery.start_soon(self._run)
+
+    async def _run(self) -> None:
+        with self.scope:
+            try:
+                self._value = await self._function()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the test wants it
+                self._error = error
+        self._done.set()
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    async def value(self) -> Any:
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    async def error(self) -> Any:
+        """The error it ended with."""
+        await self._done.wait()
+        assert self._error is not None, f"it returned {self._value!r}"
+        return self._error
+
+
+@asynccontextmanager
+async def open_to(peer: Peer, settings: Settings = ANONYMOUS) -> AsyncIterator[Connection]:
+    """A connection to this peer, of which nothing may be left."""
+    async with open_connection(settings, connect=peer.connect) as conn:
+        yield conn
+        await trio.testing.wait_all_tasks_blocked()
+        assert_nothing_left(conn)
+    assert peer.closed
 
 
 def encode(command: int, correlation: bytes, message: Message | bytes = b"") -> bytes:
