@@ -365,10 +365,13 @@ class Engine:
             now = trio.current_time()
             wake = now + shortest
             for slot in self._calls:
-                if slot.expires <= now:
+                due = slot.expires
+                if due <= now:
                     self._expire(slot, now)
-                elif slot.expires < wake:
-                    wake = slot.expires
+                    # Asked again, its deadline is what it was.
+                    due = slot.deadline
+                if now < due < wake:
+                    wake = due
             await trio.sleep_until(wake)
 
     def _expire(self, slot: Slot[Any], now: float) -> None:
