@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import trio
 
+from trio_extreme.errors import InvalidArgument
 from trio_extreme.transport import READ_SIZE, connect_tcp
 
 
@@ -31,6 +32,13 @@ async def test_nobody_listens() -> None:
         await bound.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match=str(bound.getsockname()[1])):
             await connect_tcp("127.0.0.1", bound.getsockname()[1])
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\u2100", "a\0b"])
+async def test_what_nobody_could_ever_look_up(host: str) -> None:
+    """The look-up refuses it with a ValueError, before anything is asked."""
+    with trio.fail_after(10), pytest.raises(InvalidArgument, match=r"^host: .* cannot be the name of a node: "):
+        await connect_tcp(host, 1113)
 
 
 async def test_a_name_that_cannot_be_looked_up() -> None:

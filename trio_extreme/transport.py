@@ -11,6 +11,8 @@ from typing import TypeAlias
 
 import trio
 
+from trio_extreme.errors import InvalidArgument
+
 Connect: TypeAlias = Callable[[str, int], Awaitable[trio.abc.Stream]]
 """Opens a stream to a host and port."""
 
@@ -19,5 +21,12 @@ READ_SIZE = 262_144
 
 
 async def connect_tcp(host: str, port: int) -> trio.abc.Stream:
-    """A TCP stream, the addresses of the name tried as RFC 8305 says. Raises `OSError`; cancelling closes it."""
-    return await trio.open_tcp_stream(host, port)
+    """A TCP stream, the addresses of the name tried as RFC 8305 says. Cancelling closes it.
+
+    Raises `OSError`, and `InvalidArgument` for a host that nobody could ever look up (`a..b`, an endless label).
+    """
+    try:
+        return await trio.open_tcp_stream(host, port)
+    except ValueError as error:
+        msg = f"host: {host!r} cannot be the name of a node: {error}"
+        raise InvalidArgument(msg) from error
