@@ -34,7 +34,7 @@ async def test_nobody_listens() -> None:
             await connect_tcp("127.0.0.1", bound.getsockname()[1])
 
 
-@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\u2100", "a\0b"])
+@pytest.mark.parametrize("host", ["a..b", "x" * 64, "\u2100"])
 async def test_what_nobody_could_ever_look_up(host: str) -> None:
     """The look-up refuses it with a ValueError, before anything is asked."""
     with trio.fail_after(10), pytest.raises(InvalidArgument, match=r"^host: .* cannot be the name of a node: "):
