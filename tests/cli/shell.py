@@ -106,17 +106,26 @@ def standard_input(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def _killed(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """At the end, or when it took too long: then whoever waits for its output waits no longer."""
+    alarm = threading.Timer(TIMEOUT, process.kill)
+    alarm.start()
+    try:
+        yield
+    finally:
+        alarm.cancel()
+        process.kill()
+
+
+@contextmanager
 def started(
     *arguments: str, program: Sequence[str] = (sys.executable, "-m", "trio_extreme"), **options: Any
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A command in a process of its own, with pipes."""
     command = [*program, *arguments]
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **{**pipes, **options}) as process:  # noqa: S603
-        try:
-            yield process
-        finally:
-            process.kill()
+    with subprocess.Popen(command, **{**pipes, **options}) as process, _killed(process):  # noqa: S603
+        yield process
 
 
 def finished(process: subprocess.Popen[bytes]) -> Result:
@@ -138,11 +147,9 @@ def at_terminal(*arguments: str, **environment: str) -> Iterator[subprocess.Pope
     """A command in a terminal of its own: what it shows comes out of `stdout`, what is typed goes into `stdin`."""
     command = [sys.executable, "-c", _AT_TERMINAL, *arguments]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **environment}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:  # noqa: S603
-        try:
-            yield process
-        finally:
-            process.kill()
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, env=environment) as process, _killed(process):  # noqa: S603
+        yield process
 
 
 def shown(process: subprocess.Popen[bytes]) -> Result:

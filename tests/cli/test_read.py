@@ -197,7 +197,7 @@ def test_a_format_of_ones_own(cli: Cli, server: Server) -> None:
 
 def test_at_a_terminal_each_event_is_a_line_that_moves_no_cursor(server: Server) -> None:
     server.append("people", NewEvent("born", b"\x1b[2J\nsecond line \xff" + b"x" * 500))
-    with at_terminal("read", "people", "--url", server.url, NO_COLOR="1") as process:
+    with at_terminal("read", "people", "--url", server.url, TERM="dumb") as process:
         (line,) = shown(process).out.splitlines()
     assert "people/0" in line
     assert "born" in line

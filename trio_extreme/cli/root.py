@@ -12,7 +12,7 @@ from trio_extreme import __version__
 from trio_extreme.cli.append import append
 from trio_extreme.cli.completion import completion
 from trio_extreme.cli.demo import demo
-from trio_extreme.cli.failures import FAILED
+from trio_extreme.cli.failures import FAILED, USAGE
 from trio_extreme.cli.read import read
 from trio_extreme.cli.running import INTERRUPTED, notice
 from trio_extreme.cli.serve import serve
@@ -36,15 +36,20 @@ NO_COLOR               no colours
 
 
 @click.group(
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100, "show_default": True},
     epilog=_EPILOG,
+    invoke_without_command=True,
 )
 @click.version_option(__version__, prog_name=NAME)
-def commands() -> None:
+@click.pass_context
+def commands(context: click.Context) -> None:
     """Append to, read and watch the streams of an Event Store over its TCP protocol.
 
     Results go to standard output: as JSON lines, unless it is a terminal. All else goes to standard error.
     """
+    if context.invoked_subcommand is None:
+        notice(context.get_help())
+        context.exit(USAGE)
 
 
 for _command in (append, completion, demo, read, serve, watch):
