@@ -32,7 +32,7 @@ def _make_message(descriptor: Descriptor) -> type[Message]:
     for enum in descriptor.enum_types:
         setattr(message, enum.name, _make_enum(enum))
     for nested in descriptor.nested_types:
-        _make_message(nested)
+        setattr(message, nested.name, _make_message(nested))
     return message
 
 
