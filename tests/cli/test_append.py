@@ -127,7 +127,7 @@ def test_a_wrong_line_is_named_and_what_was_before_it_is_there(cli: Cli, line: s
     assert result.code == 1
     assert result.err.startswith("Error: line 3 of the input: ")
     assert words in result.err
-    assert "the 1 events before it were appended" in result.err
+    assert "appended before it: 1 event" in result.err
     assert "from line 3 on" in result.err
     assert len(result.lines) == 1
     assert cli("read", "people", "--format", "%t").out == "x"
@@ -178,7 +178,7 @@ def test_output_that_nobody_reads_is_told(server: Server) -> None:
         process.stdin.flush()
         result = finished(process)
     assert result.code == 1
-    assert "standard output was closed after 1 events were appended" in result.err
+    assert "standard output was closed after 1 event had been appended" in result.err
 
 
 def test_at_a_terminal_it_says_what_to_type(server: Server) -> None:
@@ -187,5 +187,5 @@ def test_at_a_terminal_it_says_what_to_type(server: Server) -> None:
         read_until(process.stdout, b"Ctrl-D ends")
         process.stdin.write(b'{"type": "x"}\n\x04')
         process.stdin.flush()
-        read_until(process.stdout, b"1 events appended to people")
+        read_until(process.stdout, b"1 event appended to people")
         assert process.wait(TIMEOUT) == 0

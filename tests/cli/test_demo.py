@@ -44,7 +44,7 @@ def test_every_commit_comes_back(cli: Cli, tmp_path: Path) -> None:
     result = cli("demo", str(folder))
     report = told(result)
     assert (report["repository"], report["commits"], report["authors"]) == ("project", 12, 2)
-    assert f"12 commits of {folder} go to an embedded node, Event Store 4.1.1" in result.err
+    assert f"12 commits of {folder} to an embedded node, Event Store 4.1.1" in result.err
     assert {step["name"]: step["events"] for step in report["steps"]} == {
         "append, in batches": 18,
         "append, one by one": 6,
@@ -189,8 +189,8 @@ def test_at_a_terminal_it_shows_a_table(tmp_path: Path) -> None:
     with at_terminal("demo", str(tmp_path / "project")) as process:
         result = shown(process)
     assert result.code == 0
-    assert "project: 9 commits, authors: 1" in result.out
-    for words in ("read the repository backwards", "events/s", "9/9", "byte for byte", "All 9 commits came back"):
+    assert "project: 9 commits by 1 author" in result.out
+    for words in ("read the repository backwards", "events/s", "9/9", "byte for byte", "9 commits came back whole"):
         assert words in result.out
 
 

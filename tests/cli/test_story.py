@@ -83,4 +83,4 @@ async def test_reports_say_what_failed(conn: Connection) -> None:
     assert "FAILED" in table
     assert "other bytes" in table
     assert "Not all came back" in table
-    assert b'"ok": false' in json_report(story, "a node")
+    assert b'"ok":false' in json_report(story, "a node")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +13,8 @@ from trio_extreme.cli import output
 from trio_extreme.cli.connecting import Target, find_target, url_option
 from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.input import Lines
-from trio_extreme.cli.lines import from_line
-from trio_extreme.cli.running import notice, run
+from trio_extreme.cli.lines import dump, from_line
+from trio_extreme.cli.running import counted, notice, run
 from trio_extreme.cli.streams import stream_argument
 from trio_extreme.client import open_connection
 from trio_extreme.errors import InvalidArgument
@@ -102,7 +101,7 @@ class _Job:
                     await self._done(await send(events, expected=self.expected), len(events))
                 if wrong is not None:
                     raise wrong
-        notice(f"{self.appended} events appended to {self.target.stream}")
+        notice(f"{counted(self.appended, 'event')} appended to {self.target.stream}")
 
     def _parse(self, lines: list[Line]) -> tuple[list[NewEvent], CommandFailed | None]:
         """The events up to the first wrong line, and what is wrong with that."""
@@ -112,7 +111,7 @@ class _Job:
                 events.append(from_line(line.text, self.default_type))
             except InvalidArgument as error:
                 before = self.appended + len(events)
-                msg = f"line {line.number} of the input: {error}; the {before} events before it were appended"
+                msg = f"line {line.number} of the input: {error}; appended before it: {counted(before, 'event')}"
                 return events, CommandFailed(msg, f"the input from line {line.number} on, once that is mended")
         return events, None
 
@@ -123,7 +122,7 @@ class _Job:
         try:
             await output.write(self._report(result, count))
         except BrokenPipeError:
-            msg = f"standard output was closed after {self.appended} events were appended"
+            msg = f"standard output was closed after {counted(self.appended, 'event')} had been appended"
             raise CommandFailed(msg, "the same with >/dev/null") from None
 
     def _report(self, result: WriteResult, count: int) -> bytes:
@@ -131,4 +130,4 @@ class _Job:
             return b""
         position = None if result.position is None else str(result.position)
         line = {"stream": self.target.stream, "events": count, "first": result.first, "last": result.last}
-        return json.dumps(line | {"position": position}, ensure_ascii=False).encode() + b"\n"
+        return dump(line | {"position": position}) + b"\n"

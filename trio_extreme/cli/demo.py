@@ -14,7 +14,7 @@ from trio_extreme.cli.commits import find_repository, read_commits
 from trio_extreme.cli.connecting import Target, find_target, parse_url
 from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.report import ProgressBar, json_report, table_report
-from trio_extreme.cli.running import notice, run
+from trio_extreme.cli.running import counted, notice, run
 from trio_extreme.cli.story import Story
 from trio_extreme.client import open_connection
 from trio_extreme.embedded import VERSIONS, open_node
@@ -67,7 +67,7 @@ async def _demo(repo: Path, count: int | None, version: str, target: Target | No
     wanted = min(repository.total, count or MOST)
     _say_what_is_left_out(repository, wanted, asked=count is not None)
     async with _server(target, version) as (settings, server), open_connection(settings) as conn:
-        notice(f"{wanted:,} commits of {repository.path} go to {server}")
+        notice(f"{counted(wanted, 'commit')} of {repository.path} to {server}")
         with ProgressBar() as progress:
             story = Story(conn, repository.name, len(repository.head), wanted, progress)
             async with read_commits(repository, wanted) as commits:

@@ -28,13 +28,18 @@ def to_line(event: Event) -> bytes:
         "number": event.number,
         "id": str(event.id),
         "type": event.type,
-        "created": event.created.isoformat().replace("+00:00", "Z"),
+        "created": created_text(event),
         "position": None if event.position is None else str(event.position),
         "link": None if link is None else {"stream": link.stream, "number": link.number},
     }
     data = _content("data", event.data, maybe_json=event.is_json)
     metadata = _content("metadata", event.metadata) if event.metadata else b'"metadata":null'
-    return b"%s,%s,%s}\n" % (_dump(head)[:-1], data, metadata)
+    return b"%s,%s,%s}\n" % (dump(head)[:-1], data, metadata)
+
+
+def created_text(event: Event) -> str:
+    """When an event was written, in UTC, always as long."""
+    return event.created.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _content(name: str, content: bytes, *, maybe_json: bool = True) -> bytes:
@@ -50,10 +55,11 @@ def _content(name: str, content: bytes, *, maybe_json: bool = True) -> bytes:
 
 
 def _member(name: str, value: str) -> bytes:
-    return b"%s:%s" % (_dump(name), _dump(value))
+    return b"%s:%s" % (dump(name), dump(value))
 
 
-def _dump(value: object) -> bytes:
+def dump(value: object) -> bytes:
+    """JSON on one line, without its end."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 

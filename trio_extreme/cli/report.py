@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -11,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from trio_extreme.cli.running import is_watched
+from trio_extreme.cli.lines import dump
+from trio_extreme.cli.running import counted, is_watched
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -62,7 +62,7 @@ def json_report(story: Story, server: str) -> bytes:
         "checks": [{"name": check.name, "ok": check.ok, "detail": check.detail} for check in story.checks],
         "ok": story.ok,
     }
-    return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    return dump(line) + b"\n"
 
 
 def table_report(story: Story) -> bytes:
@@ -79,7 +79,9 @@ def table_report(story: Story) -> bytes:
 
 
 def _table(story: Story) -> Table:
-    title = f"{story.repository}: {len(story.ledger):,} commits, authors: {len(story.ledger.authors):,}"
+    title = (
+        f"{story.repository}: {counted(len(story.ledger), 'commit')} by {counted(len(story.ledger.authors), 'author')}"
+    )
     table = Table("step", title=Text(title), title_style="bold", box=box.SIMPLE)
     for heading in ("events", "seconds", "events/s", "MB/s"):
         table.add_column(heading, justify="right")
@@ -99,5 +101,5 @@ def _mark(*, ok: bool) -> Text:
 
 
 def _verdict(story: Story) -> Text:
-    good = f"All {len(story.ledger):,} commits came back: the hashes of what was read are git's own."
+    good = f"{counted(len(story.ledger), 'commit')} came back whole: the hashes of what was read are git's own."
     return Text("\n" + (good if story.ok else "Not all came back as it was appended."), "bold")

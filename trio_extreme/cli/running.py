@@ -73,6 +73,11 @@ def notice(text: str) -> None:
     click.echo(text, err=True)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 event`, `2,000 events`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def is_watched() -> bool:
     """Whether standard error is a terminal, where progress may be shown."""
     return sys.stderr is not None and sys.stderr.isatty()

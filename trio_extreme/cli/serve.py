@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -11,7 +10,9 @@ import click
 import trio
 
 from trio_extreme.cli import output
+from trio_extreme.cli.connecting import Target
 from trio_extreme.cli.failures import CommandFailed
+from trio_extreme.cli.lines import dump
 from trio_extreme.cli.running import notice, run
 from trio_extreme.embedded import VERSIONS, Node, open_node
 
@@ -48,7 +49,7 @@ async def _serve(port: int, host: str, version: str, *, as_json: bool) -> None:
 
 
 def _announce(node: Node) -> None:
-    address = f"{node.host}:{node.port}"
+    address = Target(node.settings).address
     notice(f"listening at {address} as Event Store {node.version}, its log in memory; Ctrl-C ends")
     flag = "" if node.port == _PORT else f" --url eventstore://{address}"
     notice(f"try: trio-extreme watch people{flag}")
@@ -58,7 +59,7 @@ def _announce(node: Node) -> None:
 def _line(node: Node) -> bytes:
     settings = node.settings
     keys = {"host": node.host, "port": node.port, "version": node.version}
-    return json.dumps(keys | {"username": settings.username, "password": settings.password}).encode() + b"\n"
+    return dump(keys | {"username": settings.username, "password": settings.password}) + b"\n"
 
 
 def _refused(error: OSError, host: str, port: int) -> CommandFailed:

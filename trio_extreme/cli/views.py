@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from trio_extreme.cli import output
-from trio_extreme.cli.lines import to_line
+from trio_extreme.cli.lines import created_text, to_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -44,7 +44,7 @@ _FIELDS: dict[str, Callable[[Event], bytes]] = {
     "d": lambda event: event.data,
     "m": lambda event: event.metadata,
     "i": lambda event: str(event.id).encode(),
-    "c": lambda event: event.created.isoformat().encode(),
+    "c": lambda event: created_text(event).encode(),
     "p": lambda event: str(event.position or "").encode(),
 }
 _ESCAPES = {"n": b"\n", "t": b"\t", "r": b"\r", "0": b"\0", "\\": b"\\"}
@@ -129,15 +129,11 @@ class _TerminalView:
     def line(self, event: Event) -> bytes:
         text = Text()
         text.append(f"{_clean(event.stream)}/", "dim").append(str(event.number), "bold")
-        text.append(f"  {_clean(event.type)}", "cyan").append(f"  {_when(event)}  ", "dim")
+        text.append(f"  {_clean(event.type)}", "cyan").append(f"  {created_text(event)[:19]}Z  ", "dim")
         text.append(_clean(event.data[:PREVIEW].decode("utf-8", "replace")))
         with self._console.capture() as capture:
             self._console.print(text, no_wrap=True, overflow="ellipsis")
         return capture.get().encode()
-
-
-def _when(event: Event) -> str:
-    return event.created.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _clean(text: str) -> str:
