@@ -1,0 +1,474 @@
+"""Pages: how large, how many, and that nothing of them is lost."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+from hypothesis import given, strategies as st
+
+from tests.answers import Read, log_page, not_handled, page
+from tests.peer import ANONYMOUS, Call, Peer, Request, open_to
+from trio_extreme import (
+    END,
+    NO_STREAM,
+    AccessDenied,
+    ConnectionLost,
+    FrameTooLarge,
+    Position,
+    ProtocolError,
+    StreamDeleted,
+    StreamNotFound,
+)
+from trio_extreme.reading import FIRST_PAGE, PAGE_BYTES, PageSizer
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from trio_extreme import Connection, StreamReader
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+FORWARD = Command.READ_STREAM_EVENTS_FORWARD
+BACKWARD = Command.READ_STREAM_EVENTS_BACKWARD
+
+
+class Library(Peer):
+    """A peer with one stream of `length` events, each of so many bytes; a page may be refused by its count."""
+
+    def __init__(self, length: int, size: Callable[[int], int] = lambda _: 10) -> None:
+        super().__init__()
+        self.length = length
+        self.size = size
+        #: Number and count of each request.
+        self.asked: list[tuple[int, int]] = []
+        self.handlers[FORWARD] = self.forward
+        self.handlers[BACKWARD] = self.backward
+
+    def forward(self, request: Request) -> None:
+        start, count = self.note(request)
+        numbers = range(start, min(start + count, self.length))
+        self.give(request, numbers, min(start + count, self.length), start + count >= self.length)
+
+    def backward(self, request: Request) -> None:
+        start, count = self.note(request)
+        start = self.length - 1 if start == -1 else start
+        numbers = range(start, max(start - count, -1), -1)
+        self.give(request, numbers, start - count, start - count < 0)
+
+    def note(self, request: Request) -> tuple[int, int]:
+        message: Any = request.message
+        self.asked.append((message.from_event_number, message.max_count))
+        return self.asked[-1]
+
+    def give(self, request: Request, numbers: Iterable[int], following: int, end: bool) -> None:  # noqa: FBT001
+        numbers = list(numbers)
+        size = max(map(self.size, numbers), default=0)
+        answer = page(numbers, following, end=end, last=self.length - 1, size=size)
+        self.send(request.command + 1, request.correlation, answer)
+
+
+async def numbers(reader: StreamReader) -> list[int]:
+    return [event.number async for event in reader]
+
+
+def fail_with(result: int) -> Peer:
+    peer = Peer()
+    answer = schema.ReadStreamEventsCompleted(result=result)  # type: ignore[arg-type]
+    peer.handlers[FORWARD] = lambda request: peer.send(FORWARD + 1, request.correlation, answer)
+    return peer
+
+
+# --- how many events a page has
+
+
+def test_the_first_page_is_small_and_pages_grow() -> None:
+    sizer = PageSizer(4096)
+    counts = []
+    for _ in range(6):
+        counts.append(sizer.count)
+        sizer.learn(sizer.count, sizer.count * 100)
+    assert counts == [FIRST_PAGE, 64, 512, 4096, 4096, 4096]
+
+
+def test_pages_stay_near_a_mebibyte() -> None:
+    sizer = PageSizer(4096)
+    for _ in range(6):
+        sizer.learn(sizer.count, sizer.count * 10_000)
+    assert sizer.count == PAGE_BYTES // 10_000
+
+
+def test_events_of_a_mebibyte_come_one_by_one() -> None:
+    sizer = PageSizer(500)
+    sizer.learn(8, 8 * PAGE_BYTES)
+    assert sizer.count == 1
+    # And when they get small again, the old mean fades.
+    for _ in range(30):
+        sizer.learn(sizer.count, sizer.count * 100)
+    assert sizer.count == 500
+
+
+def test_an_empty_page_tells_nothing() -> None:
+    sizer = PageSizer(500)
+    sizer.learn(0, 30)
+    assert sizer.count == FIRST_PAGE
+
+
+def test_a_limit_below_the_first_page() -> None:
+    sizer = PageSizer(3)
+    assert sizer.count == 3
+    sizer.learn(3, 30)
+    assert sizer.count == 3
+
+
+def test_a_quarter_after_a_page_too_large() -> None:
+    sizer = PageSizer(4096)
+    asked = [64]
+    while sizer.shrink(asked[-1]):
+        asked.append(sizer.count)
+    assert asked == [64, 16, 4, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 5 * PAGE_BYTES))), st.integers(1, 4096))
+def test_never_none_and_never_above_the_limit(pages: list[tuple[int, int]], limit: int) -> None:
+    sizer = PageSizer(limit)
+    for events, mean in pages:
+        sizer.learn(events, events * mean)
+        assert 1 <= sizer.count <= limit
+
+
+# --- pages
+
+
+async def test_pages_follow_each_other() -> None:
+    peer = Library(1000)
+    async with open_to(peer) as conn:
+        assert await numbers(conn.read_stream("s")) == list(range(1000))
+    assert peer.asked == [(0, 8), (8, 64), (72, 500), (572, 500)]
+
+
+async def test_backwards_from_the_end() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn:
+        assert await numbers(conn.read_stream("s", backwards=True)) == list(range(99, -1, -1))
+    assert peer.asked == [(-1, 8), (91, 64), (27, 500)]
+
+
+async def test_from_a_number_and_a_page_size() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn:
+        assert await numbers(conn.read_stream("s", start=95, page_size=2)) == [95, 96, 97, 98, 99]
+        assert await numbers(conn.read_stream("s", start=3, backwards=True, page_size=3)) == [3, 2, 1, 0]
+        assert await numbers(conn.read_stream("s", start=END, backwards=True, count=1)) == [99]
+    assert peer.asked == [(95, 2), (97, 2), (99, 2), (3, 3), (0, 3), (-1, 1)]
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 72, 73])
+async def test_so_many_in_all(count: int) -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn:
+        reader = conn.read_stream("s", count=count)
+        assert await numbers(reader) == list(range(count))
+        assert await numbers(reader) == []
+    # Not one more is asked for.
+    assert sum(asked for _, asked in peer.asked) == count
+
+
+async def test_a_server_that_gives_more_than_was_asked_for() -> None:
+    peer = Peer()
+    peer.handlers[FORWARD] = lambda request: peer.send(FORWARD + 1, request.correlation, page(range(5), 5))
+    async with open_to(peer) as conn:
+        assert await numbers(conn.read_stream("s", count=3)) == [0, 1, 2]
+
+
+async def test_pages_in_lists() -> None:
+    peer = Library(20)
+    async with open_to(peer) as conn:
+        reader = conn.read_stream("s")
+        assert (await anext(reader)).number == 0
+        pages = [[event.number for event in events] async for events in reader.pages()]
+    assert pages == [list(range(1, 8)), list(range(8, 20))]
+
+
+async def test_an_empty_page_is_not_the_end() -> None:
+    """What was truncated or scavenged away leaves pages without events."""
+    peer = Peer()
+    answers = iter([page([], 50), page([], 90), page([90], 91, end=True)])
+    peer.handlers[FORWARD] = lambda request: peer.send(FORWARD + 1, request.correlation, next(answers))
+    async with open_to(peer) as conn:
+        assert [list(map(len, [events])) async for events in conn.read_stream("s").pages()] == [[1]]
+
+
+async def test_a_page_that_makes_no_progress() -> None:
+    peer = Peer()
+    peer.handlers[FORWARD] = lambda request: peer.send(FORWARD + 1, request.correlation, page([0], 0))
+    async with open_to(peer) as conn:
+        with pytest.raises(ProtocolError, match="no progress"):
+            await numbers(conn.read_stream("s"))
+        # Who says such things is not listened to any more.
+        with pytest.raises((ProtocolError, ConnectionLost)):
+            await conn.ping()
+
+
+async def test_of_the_log() -> None:
+    peer = Peer()
+    command = Command.READ_ALL_EVENTS_FORWARD
+    answers = iter([log_page([0, 10], 0, 20), log_page([20], 20, 30), log_page([], 30, 30)])
+    asked: list[tuple[int, int]] = []
+
+    def answer(request: Request) -> None:
+        message: Any = request.message
+        asked.append((message.commit_position, message.prepare_position))
+        peer.send(command + 1, request.correlation, next(answers))
+
+    peer.handlers[command] = answer
+    async with open_to(peer) as conn:
+        reader = conn.read_all()
+        assert [event.position async for event in reader] == [Position(place, place) for place in (0, 10, 20)]
+        assert [event async for event in reader] == []
+    # The wire has no end flag here: an empty page is the end.
+    assert asked == [(0, 0), (20, 20), (30, 30)]
+
+
+async def test_of_the_log_backwards() -> None:
+    peer = Peer()
+    command = Command.READ_ALL_EVENTS_BACKWARD
+    answers = iter([log_page([20, 10], 30, 10), log_page([], 10, 10)])
+    requests: list[Any] = []
+
+    def answer(request: Request) -> None:
+        requests.append(request.message)
+        peer.send(command + 1, request.correlation, next(answers))
+
+    peer.handlers[command] = answer
+    async with open_to(peer) as conn:
+        assert len([event async for event in conn.read_all(backwards=True, resolve_links=True)]) == 2
+        answers = iter([log_page([5], 7, 5)])
+        assert len([event async for event in conn.read_all(backwards=True, start=Position(7, 7), count=1)]) == 1
+    assert [(message.commit_position, message.resolve_link_tos) for message in requests] == [
+        (-1, True),
+        (10, True),
+        (7, False),
+    ]
+
+
+# --- the last number
+
+
+async def test_the_last_number_is_of_the_last_page() -> None:
+    peer = Library(20)
+    async with open_to(peer) as conn:
+        reader = conn.read_stream("s")
+        with pytest.raises(RuntimeError, match="first page"):
+            _ = reader.last_number
+        await anext(reader)
+        assert reader.last_number == 19
+        peer.length = 30
+        await numbers(reader)
+        assert reader.last_number == 29
+
+
+# --- streams that are not there
+
+
+async def test_a_stream_that_is_missing() -> None:
+    async with open_to(fail_with(Read.NoStream)) as conn:
+        reader = conn.read_stream("s")
+        with pytest.raises(StreamNotFound):
+            await anext(reader)
+        assert reader.last_number == NO_STREAM
+        # It was said once; what is exhausted stays so.
+        assert await numbers(reader) == []
+
+
+async def test_a_stream_that_may_be_missing() -> None:
+    async with open_to(fail_with(Read.NoStream)) as conn:
+        reader = conn.read_stream("s", missing_ok=True)
+        assert await numbers(reader) == []
+        assert reader.last_number == NO_STREAM
+
+
+@pytest.mark.parametrize(("result", "kind"), [(Read.StreamDeleted, StreamDeleted), (Read.AccessDenied, AccessDenied)])
+async def test_what_missing_ok_does_not_excuse(result: int, kind: type[Exception]) -> None:
+    async with open_to(fail_with(result)) as conn:
+        with pytest.raises(kind):
+            await numbers(conn.read_stream("s", missing_ok=True))
+
+
+# --- pages too large to take
+
+
+async def test_a_page_too_large_is_asked_for_in_quarters() -> None:
+    peer = Library(40, size=lambda number: 10 if number < 8 else 1000)
+    async with open_to(peer, ANONYMOUS.replace(max_frame_size=7000)) as conn:
+        assert await numbers(conn.read_stream("s")) == list(range(40))
+    # 64 are too many, 16 too, 4 are not.
+    assert peer.asked[:4] == [(0, 8), (8, 64), (8, 16), (8, 4)]
+
+
+async def test_one_event_too_large() -> None:
+    peer = Library(40, size=lambda number: 10 if number < 8 else 9000)
+    async with open_to(peer, ANONYMOUS.replace(max_frame_size=7000)) as conn:
+        reader = conn.read_stream("s")
+        read = [(await anext(reader)).number for _ in range(8)]
+        with pytest.raises(FrameTooLarge) as info:
+            await anext(reader)
+        assert read == list(range(8))
+        assert info.value.limit == 7000
+        assert [count for _, count in peer.asked] == [8, 64, 16, 4, 1]
+        # No event is passed over: it is there when the limit is not.
+        with pytest.raises(FrameTooLarge):
+            await anext(reader)
+        assert peer.asked[-1] == (8, 1)
+
+
+async def test_a_small_count_is_not_asked_for_twice() -> None:
+    peer = Library(40, size=lambda _: 3000)
+    async with open_to(peer, ANONYMOUS.replace(max_frame_size=7000)) as conn:
+        assert await numbers(conn.read_stream("s", count=3)) == [0, 1, 2]
+    assert peer.asked[:2] == [(0, 3), (0, 1)]
+
+
+# --- ahead
+
+
+async def test_nothing_runs_between_two_pages() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn:
+        reader = conn.read_stream("s")
+        await anext(reader)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(peer.asked) == 1
+        assert conn.statistics().in_flight == 0
+
+
+async def test_under_async_with_the_next_page_is_under_way() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn:
+        async with conn.read_stream("s") as reader:
+            await anext(reader)
+            await trio.testing.wait_all_tasks_blocked()
+            assert peer.asked == [(0, 8), (8, 64)]
+            assert conn.statistics().in_flight == 1
+            assert await numbers(reader) == list(range(1, 100))
+            # Nothing is asked for behind the end.
+            assert peer.asked == [(0, 8), (8, 64), (72, 500)]
+        assert conn.statistics().in_flight == 0
+
+
+async def test_what_is_ahead_is_abandoned_when_the_block_is_left() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn:
+        reader = conn.read_stream("s")
+        async with reader:
+            await anext(reader)
+        assert conn.statistics().in_flight == 0
+        # It can be read on, without reading ahead, and no event is lost.
+        assert await numbers(reader) == list(range(1, 100))
+
+
+async def test_nothing_is_ahead_of_the_count() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn, conn.read_stream("s", count=10) as reader:
+        assert await numbers(reader) == list(range(10))
+        assert peer.asked == [(0, 8), (8, 2)]
+
+
+async def test_where_the_door_is_shut_nothing_is_ahead(nursery: trio.Nursery) -> None:
+    peer = Library(100)
+    async with open_to(peer, ANONYMOUS.replace(max_in_flight=1)) as conn, conn.read_stream("s") as reader:
+        peer.handlers[FORWARD] = partial(answer_and_then_fill_the_door, peer, conn, nursery)
+        await anext(reader)
+        assert await numbers(reader) == list(range(1, 100))
+
+
+def answer_and_then_fill_the_door(peer: Library, conn: Connection, nursery: trio.Nursery, request: Request) -> None:
+    """Another caller waits at the door whenever a page arrives."""
+    peer.forward(request)
+    Call(nursery, conn.ping)
+
+
+async def test_a_page_ahead_that_is_too_large() -> None:
+    peer = Library(40, size=lambda number: 10 if number < 8 else 1000)
+    settings = ANONYMOUS.replace(max_frame_size=7000)
+    async with open_to(peer, settings) as conn, conn.read_stream("s") as reader:
+        assert await numbers(reader) == list(range(40))
+    assert peer.asked[:4] == [(0, 8), (8, 64), (8, 16), (8, 4)]
+
+
+async def test_a_page_that_arrived_is_handed_out_before_the_end_of_the_connection() -> None:
+    peer = Library(100)
+
+    def answer_and_hang_up(request: Request) -> None:
+        peer.forward(request)
+        peer.hang_up()
+
+    async with open_to(peer) as conn, conn.read_stream("s") as reader:
+        peer.handlers[FORWARD] = answer_and_hang_up
+        assert [(await anext(reader)).number for _ in range(8)] == list(range(8))
+        with pytest.raises(ConnectionLost):
+            await anext(reader)
+
+
+# --- cancelled
+
+
+async def read_with_interruptions(peer: Library, reader: StreamReader) -> list[int]:
+    """Cancelled again and again while it waits for a page."""
+    got: list[int] = []
+    with suppress(StopAsyncIteration):
+        while True:
+            peer.handlers.pop(FORWARD, None)
+            with trio.move_on_after(0.1) as scope:
+                while True:
+                    got.append((await anext(reader)).number)
+            assert scope.cancelled_caught
+            # What was asked and not answered before is a stray when it is answered now.
+            for request in peer.unanswered():
+                peer.forward(request)
+            peer.handlers[FORWARD] = peer.forward
+            got.append((await anext(reader)).number)
+    return got
+
+
+async def test_a_cancelled_iteration_loses_nothing() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn:
+        reader = conn.read_stream("s", page_size=4)
+        assert await read_with_interruptions(peer, reader) == list(range(100))
+
+
+async def test_a_cancelled_iteration_that_reads_ahead_loses_nothing() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn, conn.read_stream("s", page_size=4) as reader:
+        assert await read_with_interruptions(peer, reader) == list(range(100))
+
+
+async def test_a_second_task_is_refused(nursery: trio.Nursery) -> None:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        reader = conn.read_stream("s")
+        first = Call(nursery, reader.__anext__)
+        request = await peer.receive()
+        with pytest.raises(trio.BusyResourceError):
+            await anext(reader)
+        peer.send(FORWARD + 1, request.correlation, page([0], 1, end=True))
+        assert (await first.value()).number == 0
+
+
+async def test_a_node_that_is_not_ready_is_asked_again_for_the_page() -> None:
+    peer = Library(20)
+
+    def refuse_once(request: Request) -> None:
+        peer.send(Command.NOT_HANDLED, request.correlation, not_handled(0))
+        peer.handlers[FORWARD] = peer.forward
+
+    peer.handlers[FORWARD] = refuse_once
+    async with open_to(peer) as conn:
+        assert await numbers(conn.read_stream("s")) == list(range(20))
