@@ -37,6 +37,7 @@ from trio_extreme import (
     open_connection,
 )
 from trio_extreme.engine import ASK_AGAIN_DELAY, Engine
+from trio_extreme.operations.reading import ReadEvent
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import NO_CORRELATION
@@ -221,7 +222,7 @@ async def test_a_silent_peer() -> None:
     peer = Peer(mute=[Command.IDENTIFY_CLIENT, Command.PING])
     failed = await fail_to_open(ADMIN.replace(first_attempts=1), peer)
     assert isinstance(failed.attempts[0], OperationTimedOut)
-    assert "answers nothing: is this the TCP port of an Event Store?" in str(failed)
+    assert "answers nothing: is it the TCP port (1113)" in str(failed)
     assert trio.current_time() == pytest.approx(ADMIN.identify_timeout + ADMIN.attempt_timeout)
 
 
@@ -880,6 +881,47 @@ async def test_so_many_bytes_at_once(nursery: trio.Nursery) -> None:
             await call.value()
         sizes = [len(request.payload) for request in peer.log if request.command == Command.WRITE_EVENTS]
         assert [size > 900 for size in sizes] == [False, True, True, True, False]
+
+
+# --- requests whose answers are asked for later
+
+
+def last_event() -> ReadEvent:
+    return ReadEvent("s", -1, resolve_links=True, require_master=False)
+
+
+async def test_begun_now_and_finished_later() -> None:
+    peer = Peer()
+    async with open_to(peer, ANONYMOUS.replace(max_in_flight=1)) as conn:
+        engine = conn._engine
+        slot = engine.begin(last_event(), None)
+        assert slot is not None
+        # It is inside the door, so another would have to wait, and is not begun.
+        assert engine.begin(last_event(), None) is None
+        request = await peer.receive(Command.READ_EVENT)
+        peer.send(READ_DONE, request.correlation, event_read(7))
+        await trio.testing.wait_all_tasks_blocked()
+        assert conn.statistics().in_flight == 1
+        assert (await engine.finish(slot)).number == 7
+        await conn.ping()
+
+
+async def test_begun_and_abandoned() -> None:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        slot = conn._engine.begin(last_event(), None)
+        assert slot is not None
+        conn._engine.abandon(slot)
+        await conn.ping()
+    assert peer.commands() == []
+
+
+async def test_nothing_is_begun_on_a_connection_that_ended() -> None:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        peer.hang_up()
+        await trio.testing.wait_all_tasks_blocked()
+        assert conn._engine.begin(last_event(), None) is None
 
 
 # --- subscriptions, as far as they are the engine's

@@ -144,7 +144,7 @@ class Engine:
                 with trio.fail_after(self.settings.attempt_timeout):
                     await self._ask(session, Ping(), self._credentials)
             except trio.TooSlowError as error:
-                msg = "the peer accepts connections but answers nothing: is this the TCP port of an Event Store?"
+                msg = "the peer accepts connections and answers nothing: is it the TCP port (1113), not HTTP's (2113)?"
                 raise OperationTimedOut(msg) from error
 
     async def _ask(self, session: Session, operation: Operation[T], credentials: bytes) -> T:
