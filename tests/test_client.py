@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.answers import Written, event_read, log_page, page, written
+from tests.answers import Written, confirmed, event_read, log_page, page, written
 from tests.helpers import new_events
 from tests.peer import ADMIN, ANONYMOUS, Peer, Request, open_to
 from trio_extreme import (
@@ -314,6 +314,24 @@ async def test_a_stream_that_may_be_missing() -> None:
         assert await collect(conn.read_stream("s", missing_ok=True)) == []
         with pytest.raises(StreamNotFound):
             await collect(conn.read_stream("s"))
+
+
+# --- subscribing
+
+
+@pytest.mark.parametrize("log", [False, True])
+async def test_subscribe(log: bool, nursery: trio.Nursery) -> None:  # noqa: FBT001
+    peer = Server(Command.SUBSCRIBE_TO_STREAM, confirmed())
+    async with open_to(peer) as conn:
+        if log:
+            async with conn.subscribe_all_live(resolve_links=True, credentials=OPS):
+                pass
+        else:
+            async with conn.subscribe_live("s", resolve_links=False, credentials=OPS):
+                pass
+    request: Any = peer.log[1]
+    assert request.message == schema.SubscribeToStream(event_stream_id="" if log else "s", resolve_link_tos=log)
+    assert request.credentials == OPS
 
 
 # --- what is refused

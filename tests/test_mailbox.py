@@ -120,7 +120,9 @@ async def test_the_first_error_stays_and_is_raised_again_and_again() -> None:
     first = KeyError("first")
     first.__cause__ = ValueError("why")
     box.put(frames(b"1"))
+    assert not box.ended
     box.end(first)
+    assert box.ended
     box.end(KeyError("second"))
     box.put(frames(b"2"))
     assert await take(box) == [b"1"]

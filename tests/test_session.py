@@ -509,6 +509,21 @@ async def test_an_answer_above_the_limit_fails_alone() -> None:
         assert session.cause is None
 
 
+async def test_an_answer_above_the_limit_whose_caller_has_gone_is_passed_over() -> None:
+    peer = quiet()
+    async with opened(peer, ANONYMOUS.replace(max_frame_size=1024)) as session:
+        session.forget(session.ask())
+        slot = session.ask()
+        gone = session.ask()
+        correlation = (await peer.receive()).correlation
+        session.forget(gone)
+        peer.send_bytes(encode(Command.PONG, gone.correlation, bytes(5000)) + encode(Command.PONG, correlation))
+        await slot.event.wait()
+        assert slot.answer is not None
+        assert session.counters.stray_frames == 1
+        assert session.cause is None
+
+
 @pytest.mark.parametrize("subscribed", [False, True])
 async def test_a_frame_above_the_limit_that_is_no_answer_ends_it(subscribed: bool) -> None:  # noqa: FBT001
     peer = quiet()
