@@ -1,4 +1,4 @@
-"""A port that is not the one: the error says what it probably is. Real servers on real sockets, so on the real clock."""
+"""A port that is not the one: the error says what it probably is. Real servers and sockets, so the real clock."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ async def failure(port: int, host: str = "127.0.0.1") -> str:
 
 
 @pytest.fixture
-async def serve(
-    nursery: trio.Nursery,
-) -> AsyncIterator[Callable[[Callable[[trio.abc.Stream], Awaitable[None]]], Awaitable[int]]]:
+async def serve(nursery: trio.Nursery) -> AsyncIterator[Callable[[Handler], Awaitable[int]]]:
     """Serve each connection on a free port with a coroutine."""
 
     async def start(handler: Handler) -> int:
