@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_extreme.engine import Engine
-from trio_extreme.errors import InvalidArgument, StreamNotFound
+from trio_extreme.errors import ConnectFailed, InvalidArgument, StreamNotFound
 from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent
 from trio_extreme.operations import checks
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
@@ -53,7 +53,11 @@ async def open_connection(settings: Settings, *, connect: Connect | None = None)
     """
     engine = Engine(settings, connect or connect_tcp)
     async with open_plain_nursery() as nursery:
-        await nursery.start(engine.run)
+        try:
+            await nursery.start(engine.run)
+        except ConnectFailed as error:
+            # Trio before 0.34 loses the cause of what is raised before a task has started.
+            raise error from error.attempts[-1]
         hurry = True
         try:
             yield Connection(engine)
