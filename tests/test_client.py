@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,6 +79,18 @@ async def test_over_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_connection(ANONYMOUS.replace(host="db.example", port=1234)) as conn:
         await conn.ping()
     assert asked == [("db.example", 1234)]
+
+
+@pytest.mark.parametrize(("error", "share"), [(None, 1), (KeyError(), 1 / 3)])
+async def test_left_by_an_error_it_is_in_a_hurry(error: Exception | None, share: float) -> None:
+    """The peer is dead, so the block is left when its time is over."""
+    peer = Peer()
+    with nullcontext() if error is None else pytest.raises(KeyError):
+        async with open_connection(ANONYMOUS.replace(close_timeout=3), connect=peer.connect):
+            peer.hold()
+            if error is not None:
+                raise error
+    assert trio.current_time() == pytest.approx(3 * share)
 
 
 # --- anything

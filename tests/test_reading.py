@@ -358,6 +358,7 @@ async def test_under_async_with_the_next_page_is_under_way() -> None:
             assert conn.statistics().in_flight == 1
             assert await numbers(reader) == list(range(1, 100))
             # Nothing is asked for behind the end.
+            await trio.testing.wait_all_tasks_blocked()
             assert peer.asked == [(0, 8), (8, 64), (72, 500)]
         assert conn.statistics().in_flight == 0
 
@@ -377,6 +378,7 @@ async def test_nothing_is_ahead_of_the_count() -> None:
     peer = Library(100)
     async with open_to(peer) as conn, conn.read_stream("s", count=10) as reader:
         assert await numbers(reader) == list(range(10))
+        await trio.testing.wait_all_tasks_blocked()
         assert peer.asked == [(0, 8), (8, 2)]
 
 
@@ -417,6 +419,25 @@ async def test_a_page_that_arrived_is_handed_out_before_the_end_of_the_connectio
 
 
 # --- cancelled
+
+
+async def test_cancelled_when_a_page_is_there_and_the_next_is_asked_for() -> None:
+    peer = Library(20)
+    async with open_to(peer) as conn, conn.read_stream("s") as reader:
+        begin = conn._engine.begin
+
+        def cancel_and_begin(*args: Any) -> Any:
+            scope.cancel()
+            return begin(*args)
+
+        conn._engine.begin = cancel_and_begin  # type: ignore[method-assign]
+        got: list[int] = []
+        with trio.CancelScope() as scope:
+            while True:
+                got.append((await anext(reader)).number)
+        conn._engine.begin = begin  # type: ignore[method-assign]
+        assert scope.cancelled_caught
+        assert got + await numbers(reader) == list(range(20))
 
 
 async def read_with_interruptions(peer: Library, reader: StreamReader) -> list[int]:
