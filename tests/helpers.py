@@ -18,4 +18,4 @@ def new_events(count: int, first: int = 0) -> list[NewEvent]:
 def assert_nothing_left(conn: Connection) -> None:
     """No request waits and no subscription is open, so no correlation id is in use."""
     now = conn.statistics()
-    assert (now.in_flight, now.waiting, now.queued_bytes, now.subscriptions) == (0, 0, 0, ())
+    assert (now.in_flight, now.waiting, now.queued_bytes, now.subscriptions) == (0, 0, 0, ()), now

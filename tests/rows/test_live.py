@@ -9,9 +9,9 @@ import pytest
 import trio
 import trio.testing
 
+from tests.answers import Drop, confirm, dropped
 from tests.helpers import assert_nothing_left, new_events
-from tests.rows.peer import ANONYMOUS, Peer, encode, open_to
-from tests.rows.test_history import record
+from tests.peer import ANONYMOUS, Call, Peer, open_to
 from trio_extreme import (
     ANY,
     AccessDenied,
@@ -22,11 +22,12 @@ from trio_extreme import (
     SubscriptionDropped,
     open_connection,
 )
-from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from trio.testing import MockClock
 
     from trio_extreme import Connection, Event
     from trio_extreme.embedded import Node
@@ -179,44 +180,32 @@ async def test_nothing_after_leaving(conn: Connection) -> None:
     assert now.stray_frames == before.stray_frames
 
 
-async def test_an_error_in_the_consumer_unsubscribes(autojump_clock: trio.testing.MockClock) -> None:
+async def test_an_error_in_the_consumer_unsubscribes(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     peer = Peer()
 
-    async def confirm() -> None:
-        _, _, correlation, _ = await peer.receive()
-        await peer.send(Command.SUBSCRIPTION_CONFIRMATION, correlation, confirmation())
-
     async def fail_in_a_subscription() -> None:
-        async with conn.subscribe_live("people"):
+        async with conn.subscribe_live("s"):
             raise ZeroDivisionError
 
     async with open_to(peer) as conn:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(confirm)
-            with pytest.raises(ZeroDivisionError):
-                await fail_in_a_subscription()
-        assert (await peer.receive())[0] == Command.UNSUBSCRIBE_FROM_STREAM
-        assert_nothing_left(conn)
+        call = Call(nursery, fail_in_a_subscription)
+        subscribed = await confirm(peer)
+        assert isinstance(await call.error(), ZeroDivisionError)
+        left = await peer.receive(Command.UNSUBSCRIBE_FROM_STREAM)
+        assert left.correlation == subscribed.correlation
 
 
-async def test_dropped_by_the_server(autojump_clock: trio.testing.MockClock) -> None:
+async def test_dropped_by_the_server(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     peer = Peer()
-
-    async def confirm_and_drop() -> None:
-        _, _, correlation, _ = await peer.receive()
-        await peer.send(Command.SUBSCRIPTION_CONFIRMATION, correlation, confirmation())
-        await peer.send(Command.SUBSCRIPTION_DROPPED, correlation, schema.SubscriptionDropped(reason=0))
-        frames = {command: correlation for command, _, correlation, _ in [await peer.receive(), await peer.receive()]}
-        await peer.send(Command.PONG, frames[Command.PING])
-
-    async with open_to(peer) as conn, trio.open_nursery() as nursery:
-        nursery.start_soon(confirm_and_drop)
-        async with conn.subscribe_live("people") as events:
+    async with open_to(peer) as conn:
+        nursery.start_soon(confirm, peer)
+        async with conn.subscribe_live("s") as events:
+            (request,) = [one for one in peer.log if one.command == Command.SUBSCRIBE_TO_STREAM]
+            peer.send(Command.SUBSCRIPTION_DROPPED, request.correlation, dropped(Drop.Unsubscribed))
             with pytest.raises(SubscriptionDropped) as info:
                 await anext(events)
         assert info.value.reason is DropReason.UNSUBSCRIBED
         await conn.ping()
-        assert_nothing_left(conn)
 
 
 async def test_the_consumer_hears_of_a_lost_connection(conn: Connection, node: Node) -> None:
@@ -238,22 +227,9 @@ async def test_access_denied(node: Node) -> None:
         assert_nothing_left(conn)
 
 
-async def test_events_in_one_packet_with_the_confirmation(autojump_clock: trio.testing.MockClock) -> None:
+async def test_events_in_one_packet_with_the_confirmation(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
     peer = Peer()
-
-    async def confirm_and_push() -> None:
-        _, _, correlation, _ = await peer.receive()
-        pushed = schema.ResolvedEvent(event=record(0), commit_position=10, prepare_position=10)
-        await peer.stream.send_all(
-            encode(Command.SUBSCRIPTION_CONFIRMATION, correlation, confirmation())
-            + encode(Command.STREAM_EVENT_APPEARED, correlation, schema.StreamEventAppeared(event=pushed))
-        )
-
-    async with open_to(peer) as conn, trio.open_nursery() as nursery:
-        nursery.start_soon(confirm_and_push)
-        async with conn.subscribe_live("people") as events:
-            assert await take(events, 1) == [0]
-
-
-def confirmation() -> schema.SubscriptionConfirmation:
-    return schema.SubscriptionConfirmation(last_commit_position=0, last_event_number=-1)
+    async with open_to(peer) as conn:
+        nursery.start_soon(partial(confirm, peer, then=[5, 6]))
+        async with conn.subscribe_live("s") as events:
+            assert await take(events, 2) == [5, 6]
