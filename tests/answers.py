@@ -33,7 +33,7 @@ def written(first: int = 0, last: int = 0) -> schema.WriteEventsCompleted:
 
 
 def not_written(result: int) -> schema.WriteEventsCompleted:
-    return schema.WriteEventsCompleted(result=result, first_event_number=-1, last_event_number=-1)  # type: ignore[arg-type]
+    return schema.WriteEventsCompleted(result=result, first_event_number=-1, last_event_number=-1)
 
 
 def event_read(number: int = 0, data: bytes = b"") -> schema.ReadEventCompleted:
@@ -89,11 +89,11 @@ def pushed(request: Request, *numbers: int, data: bytes = b"") -> bytes:
 
 
 def dropped(reason: int) -> schema.SubscriptionDropped:
-    return schema.SubscriptionDropped(reason=reason)  # type: ignore[arg-type]
+    return schema.SubscriptionDropped(reason=reason)
 
 
 def not_handled(reason: int, info: bytes = b"") -> schema.NotHandled:
-    return schema.NotHandled(reason=reason, additional_info=info)  # type: ignore[arg-type]
+    return schema.NotHandled(reason=reason, additional_info=info)
 
 
 async def confirm(peer: Peer, last_number: int = 4, *, then: Iterable[int] = ()) -> Request:

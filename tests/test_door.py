@@ -199,7 +199,7 @@ async def test_whatever_happens_nobody_is_forgotten(sizes: list[int], choose: ob
         crowd = Crowd(Door(max_in_flight=3, max_queued_bytes=1000), nursery)
         everybody = [slot(size) for size in sizes]
         await crowd.come(*everybody)
-        gone = set()
+        gone: set[Slot[None]] = set()
         while len(gone) + len(crowd.errors) < len(everybody):
             waiting, here = crowd.door.waiting, [who for who in crowd.inside if who not in gone]
             assert len(here) <= 3

@@ -787,7 +787,12 @@ async def test_the_last_answer_before_the_end_counts(nursery: trio.Nursery) -> N
 
 async def test_it_is_lost_in_the_moment_it_is_opened() -> None:
     peer = Peer()
-    peer.handlers[Command.PING] = lambda request: (peer.send(Command.PONG, request.correlation), peer.hang_up())[0]
+
+    def let_in_and_hang_up(request: Request) -> None:
+        peer.send(Command.PONG, request.correlation)
+        peer.hang_up()
+
+    peer.handlers[Command.PING] = let_in_and_hang_up
     async with open_connection(ADMIN, connect=peer.connect) as conn:
         with pytest.raises(ConnectionLost):
             await conn.ping()

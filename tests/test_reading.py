@@ -80,7 +80,7 @@ async def numbers(reader: StreamReader) -> list[int]:
 
 def fail_with(result: int) -> Peer:
     peer = Peer()
-    answer = schema.ReadStreamEventsCompleted(result=result)  # type: ignore[arg-type]
+    answer = schema.ReadStreamEventsCompleted(result=result)
     peer.handlers[FORWARD] = lambda request: peer.send(FORWARD + 1, request.correlation, answer)
     return peer
 
@@ -430,7 +430,7 @@ async def test_cancelled_when_a_page_is_there_and_the_next_is_asked_for() -> Non
             scope.cancel()
             return begin(*args)
 
-        conn._engine.begin = cancel_and_begin  # type: ignore[method-assign]
+        conn._engine.begin = cancel_and_begin  # type: ignore[method-assign,assignment]
         got: list[int] = []
         with trio.CancelScope() as scope:
             while True:

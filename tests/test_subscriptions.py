@@ -77,10 +77,11 @@ class Live:
 
     async def end(self) -> Any:
         """The error that the iteration ends with, now and ever after."""
-        for _ in range(2):
-            with pytest.raises(TrioExtremeError) as info:
-                await anext(self.events)
-        return info.value
+        with pytest.raises(TrioExtremeError) as first:
+            await anext(self.events)
+        with pytest.raises(type(first.value)):
+            await anext(self.events)
+        return first.value
 
     def unsubscribed(self) -> list[bytes]:
         return [request.correlation for request in self.peer.log if request.command == UNSUBSCRIBE]
@@ -100,15 +101,7 @@ async def subscribed(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(answer)
             events = await conn.subscribe_live("s").__aenter__()
-        async with leaving(events):
-            yield Live(peer, conn, events, requests[0])
-
-
-@asynccontextmanager
-async def leaving(events: Events) -> AsyncIterator[None]:
-    try:
-        yield
-    finally:
+        yield Live(peer, conn, events, requests[0])
         await events.__aexit__(None, None, None)
 
 

@@ -47,7 +47,7 @@ async def test_a_name_that_cannot_be_looked_up() -> None:
             await trio.lowlevel.checkpoint()
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-        async def getnameinfo(self, *_: object) -> tuple[str, str]:  # type: ignore[override]
+        async def getnameinfo(self, *_: object) -> tuple[str, str]:
             raise NotImplementedError
 
     trio.socket.set_custom_hostname_resolver(Resolver())
