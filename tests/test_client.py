@@ -10,13 +10,14 @@ import trio
 
 from tests.answers import Written, confirmed, event_read, log_page, page, written
 from tests.helpers import new_events
-from tests.peer import ADMIN, ANONYMOUS, Peer, Request, open_to
+from tests.peer import ADMIN, ANONYMOUS, Network, Peer, Request, open_to
 from trio_extreme import (
     ANY,
     END,
     NO_STREAM,
     START,
     STREAM_EXISTS,
+    ConnectFailed,
     Credentials,
     DeleteResult,
     InvalidArgument,
@@ -79,6 +80,14 @@ async def test_over_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_connection(ANONYMOUS.replace(host="db.example", port=1234)) as conn:
         await conn.ping()
     assert asked == [("db.example", 1234)]
+
+
+async def test_it_cannot_be_opened() -> None:
+    refused = Network(ConnectionRefusedError(111, "Connection refused"))
+    with pytest.raises(ConnectFailed) as info:
+        async with open_connection(ANONYMOUS.replace(first_attempts=2), connect=refused.connect):
+            pytest.fail("it was opened")
+    assert info.value.__cause__ is info.value.attempts[-1]
 
 
 @pytest.mark.parametrize(("error", "share"), [(None, 1), (KeyError(), 1 / 3)])
