@@ -100,6 +100,7 @@ def long(session: nox.Session) -> None:
     """All tests, the long ones too, with many more examples, and what they must cover."""
     session.install("-e", ".[test]")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-m", "long or not long", "--hypothesis-profile=long")
+    everything = ["-m", "long or not long", "--hypothesis-profile=long", "-o", "faulthandler_timeout=1800"]
+    session.run("coverage", "run", "-m", "pytest", *everything)
     session.run("coverage", "combine")
     session.run("python", "tests/coverage_rules.py")

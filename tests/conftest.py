@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Other work on the machine must not fail a test, so no example has a deadline.
 settings.register_profile("default", deadline=None)
-settings.register_profile("long", deadline=None, max_examples=2000)
+settings.register_profile("long", deadline=None, max_examples=1000)
 settings.load_profile("default")
 
 
