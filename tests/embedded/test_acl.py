@@ -87,6 +87,18 @@ def test_a_metastream_has_the_metadata_rights_of_its_stream() -> None:
     assert [is_allowed(rules, who, READ, "$$$stats") for who in ANYONE] == [False, True, False, False]
 
 
+def test_the_metadata_of_a_metastream_is_read_by_who_may_write_that_of_the_stream() -> None:
+    rules = FakeRules({"people": {Right.READ_METADATA: ("jane",), Right.WRITE_METADATA: ("$ops",)}})
+    for stream in ("$$$$people", "$$" * 3 + "people"):
+        assert [is_allowed(rules, who, READ, stream) for who in ANYONE] == [False, True, True, False]
+        assert [is_allowed(rules, who, WRITE, stream) for who in ANYONE] == [False, True, True, False]
+
+
+def test_rights_do_not_depend_on_how_long_a_name_is() -> None:
+    assert [is_allowed(FakeRules(), who, READ, "$" * 20_001) for who in ANYONE] == [False, True, False, False]
+    assert not is_allowed(FakeRules(), ADMIN, DELETE, "$" * 20_001)
+
+
 def test_nobody_deletes_a_metastream() -> None:
     assert not any(is_allowed(FakeRules(), who, DELETE, "$$people") for who in ANYONE)
 

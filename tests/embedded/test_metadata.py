@@ -11,6 +11,7 @@ from trio_extreme.embedded.metadata import (
     dump,
     parse_metadata,
     parse_settings,
+    split_metastream,
     with_truncate_before,
 )
 
@@ -21,7 +22,14 @@ def test_what_the_server_obeys_is_read() -> None:
     assert parse_metadata(data) == Metadata(3, 60, 7, rights)
 
 
-@pytest.mark.parametrize("data", [b"", b"no json", b"\xff", b"[]", b'"text"', b"3"])
+DEEP = 200_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"no json", b"\xff", b"[]", b'"text"', b"3", b"[" * DEEP, b'{"a":' * DEEP, b'{"a":%s}' % (b"9" * 5000)],
+    ids=lambda data: repr(data[:8]),
+)
 def test_data_that_is_no_json_object_is_no_metadata(data: bytes) -> None:
     assert parse_metadata(data) == NO_METADATA
     assert parse_settings(data) == (NO_ACL, NO_ACL)
@@ -39,6 +47,17 @@ def test_one_wrong_type_makes_all_metadata_empty(wrong: bytes) -> None:
 def test_numbers_that_limit_nothing_are_left_out() -> None:
     assert parse_metadata(b'{"$maxCount":0,"$maxAge":-1,"$tb":-1}') == NO_METADATA
     assert parse_metadata(b'{"$tb":0}') == Metadata(truncate_before=0)
+
+
+@pytest.mark.parametrize("key", [b"$maxCount", b"$maxAge", b"$tb"])
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**30])
+def test_a_number_that_no_server_can_count_makes_all_metadata_empty(key: bytes, number: int) -> None:
+    assert parse_metadata(b'{"$acl":{"$r":"me"},"%s":%d}' % (key, number)) == NO_METADATA
+
+
+def test_an_age_beyond_the_longest_time_of_servers_makes_all_metadata_empty() -> None:
+    assert parse_metadata(b'{"$maxAge":922337203685}').max_age == 922_337_203_685
+    assert parse_metadata(b'{"$maxCount":3,"$maxAge":922337203686}') == NO_METADATA
 
 
 def test_null_says_nothing() -> None:
@@ -59,6 +78,30 @@ def test_settings_have_rights_on_user_and_on_system_streams() -> None:
 def test_truncating_keeps_the_rest() -> None:
     assert with_truncate_before(b'{"a": 1, "$tb": 5}', 9) == b'{"a":1,"$tb":9}'
     assert with_truncate_before(b"{}", 9) == b'{"$tb":9}'
+
+
+def test_half_a_surrogate_pair_stays_the_escape_it_was() -> None:
+    data = rb'{"\\\udfff":"\ud800","$tb":5}'
+    assert with_truncate_before(data, 9) == data.replace(b"5", b"9")
+    assert with_truncate_before(rb'{"a":"\ud83d\ude00"}', 9) == '{"a":"😀","$tb":9}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("", (0, "")),
+        ("x", (0, "x")),
+        ("$x", (0, "$x")),
+        ("$$x", (1, "x")),
+        ("$$$x", (1, "$x")),
+        ("$$$$x", (2, "x")),
+        ("$$", (1, "")),
+        ("$$$", (1, "$")),
+        ("x$$", (0, "x$$")),
+    ],
+)
+def test_a_metastream_is_some_streams_in_the_end(name: str, split: tuple[int, str]) -> None:
+    assert split_metastream(name) == split
 
 
 def test_large_numbers_stay_exact() -> None:

@@ -191,6 +191,32 @@ def test_a_service_shows_what_it_holds(desk: Desk) -> None:
     assert repr(desk.service) == "<Service of <Store 4.1.1: 0 streams, 168 bytes>>"
 
 
+def fail(*_: object) -> None:
+    msg = "a bug"
+    raise RuntimeError(msg)
+
+
+@pytest.mark.parametrize("command", [Command.READ_EVENT, Command.IDENTIFY_CLIENT, Command.AUTHENTICATE])
+def test_a_bug_is_a_bad_request_and_a_line_in_the_log(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: Command
+) -> None:
+    monkeypatch.setattr(desk.store, "last_number", fail)
+    monkeypatch.setattr("trio_extreme.embedded.service._identify", fail)
+    monkeypatch.setattr(desk.service, "_authenticate", fail)
+    correlation = new_id()
+    desk.caller.tell(pack(command, read_event("secret-stream", 0), ADMIN, correlation))
+    reply = desk.caller.replies.popleft()
+    assert (reply.command, reply.correlation) == (BAD_REQUEST, correlation)
+    assert b"\nthe embedded node failed: RuntimeError" in reply.message
+    assert not desk.caller.hung_up
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("trio_extreme.embedded", "ERROR")
+    assert "raise RuntimeError(msg)" in caplog.text
+    assert "secret" not in caplog.text
+    assert ADMIN.password not in caplog.text
+    assert desk.caller.ask(Command.PING, b"echo", ADMIN).message == b"echo"
+
+
 COMMANDS = st.sampled_from([*Command, 0x77])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from trio_extreme.embedded.metadata import Acl, Metadata, Right
+from trio_extreme.embedded.metadata import Acl, Metadata, Right, split_metastream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,22 +64,18 @@ class Rules(Protocol):
 
 def is_allowed(rules: Rules, identity: Identity | None, right: Right, stream: str) -> bool:
     """Whether the identity (None is anonymous) has the right."""
-    if stream.startswith("$$"):
-        return _is_allowed_on_metastream(rules, identity, right, stream)
+    depth, stream = split_metastream(stream)
+    if depth:
+        # A metastream has no rights of its own; deleting one is refused even to admins.
+        if right is Right.DELETE:
+            return False
+        right = Right.READ_METADATA if depth == 1 and right is Right.READ else Right.WRITE_METADATA
     if stream == ALL_STREAM and right in (Right.WRITE, Right.DELETE):
         return False
     if identity is not None and ADMINS in identity.roles:
         return True
     roles = _roles(rules, right, stream)
     return EVERYONE in roles or (identity is not None and not identity.roles.isdisjoint(roles))
-
-
-def _is_allowed_on_metastream(rules: Rules, identity: Identity | None, right: Right, stream: str) -> bool:
-    # A metastream has no rights of its own; deleting one is refused even to admins.
-    if right is Right.DELETE:
-        return False
-    right = Right.READ_METADATA if right is Right.READ else Right.WRITE_METADATA
-    return is_allowed(rules, identity, right, stream.removeprefix("$$"))
 
 
 def _roles(rules: Rules, right: Right, stream: str) -> tuple[str, ...]:

@@ -41,6 +41,21 @@ NO_METADATA = Metadata()
 METASTREAM = Metadata(max_count=1)
 """Metastreams have no metadata of their own and keep one event."""
 
+META = "$$"
+"""What the name of a metastream begins with."""
+
+_INT64 = 2**63 - 1
+_TIME_SPAN = 922_337_203_685
+"""Seconds in the longest time that a server can express."""
+_UNREADABLE = (ValueError, RecursionError)
+"""What bytes from a client make the JSON library raise: they may be nested as deep as a package is long."""
+
+
+def split_metastream(stream: str) -> tuple[int, str]:
+    """How many times over a name is a metastream's, and whose it is in the end: `$$$$x` gives 2 and `x`."""
+    depth = (len(stream) - len(stream.lstrip("$"))) // len(META)
+    return depth, stream[depth * len(META) :]
+
 
 def parse_metadata(data: bytes) -> Metadata:
     """The metadata in the data of the last event of a metastream.
@@ -51,26 +66,26 @@ def parse_metadata(data: bytes) -> Metadata:
         document = _parse_object(data)
         return Metadata(
             _parse_number(document, "$maxCount", 1),
-            _parse_number(document, "$maxAge", 1),
+            _parse_number(document, "$maxAge", 1, _TIME_SPAN),
             _parse_number(document, "$tb", 0),
             _parse_acl(document.get("$acl", {})),
         )
-    except ValueError:
+    except _UNREADABLE:
         return NO_METADATA
 
 
 def with_truncate_before(data: bytes, number: int) -> bytes | None:
     """The same metadata with another `$tb`; None where the data is no JSON object."""
     try:
-        document = _parse_object(data)
-    except ValueError:
+        return dump(_parse_object(data) | {"$tb": number})
+    except _UNREADABLE:
         return None
-    return dump(document | {"$tb": number})
 
 
 def dump(document: dict[str, Any]) -> bytes:
-    """The JSON a server writes: no spaces."""
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    """The JSON a server writes: no spaces, and nothing escaped that need not be."""
+    # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, stays the escape it came as: Python's is JSON's.
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
 
 
 def parse_settings(data: bytes) -> tuple[Acl, Acl]:
@@ -78,7 +93,7 @@ def parse_settings(data: bytes) -> tuple[Acl, Acl]:
     try:
         document = _parse_object(data)
         return _parse_acl(document.get("$userStreamAcl", {})), _parse_acl(document.get("$systemStreamAcl", {}))
-    except ValueError:
+    except _UNREADABLE:
         return NO_ACL, NO_ACL
 
 
@@ -91,13 +106,16 @@ def _parse_object(data: bytes) -> dict[str, Any]:
     return document
 
 
-def _parse_number(document: dict[str, Any], key: str, least: int) -> int | None:
+def _parse_number(document: dict[str, Any], key: str, least: int, most: int = _INT64) -> int | None:
     value = document.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int):
         msg = f"{key} is no integer"
         raise ValueError(msg)  # noqa: TRY004 - as above
+    if not -most - 1 <= value <= most:
+        msg = f"{key} is beyond what a server can count"
+        raise ValueError(msg)
     return value if value >= least else None
 
 

@@ -7,12 +7,14 @@ Rule 2: nothing here knows who asks; `acl` decides that before.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
 from trio_extreme.embedded.log import Log
 from trio_extreme.embedded.metadata import (
+    META,
     METASTREAM,
     NO_ACL,
     NO_METADATA,
@@ -21,6 +23,7 @@ from trio_extreme.embedded.metadata import (
     dump,
     parse_metadata,
     parse_settings,
+    split_metastream,
     with_truncate_before,
 )
 from trio_extreme.embedded.records import (
@@ -41,7 +44,6 @@ if TYPE_CHECKING:
     from trio_extreme.embedded.versions import ServerVersion
 
 SETTINGS_STREAM = "$settings"
-_META = "$$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +102,27 @@ class Recent:
     def __init__(self, limit: int = LIMIT) -> None:
         self._limit = limit
         self._size = 0
-        self._places: dict[bytes, tuple[str, int]] = {}
+        # A plain dict looks for its first entry among all that were deleted before it.
+        self._places: OrderedDict[bytes, tuple[str, int]] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Recent: {len(self._places)} ids>"
 
     def add(self, id: bytes, stream: str, number: int) -> None:
         """Remember an event, and forget the oldest ones beyond the limit."""
-        self._forget(id)
+        before = self._places.pop(id, None)
+        if before is not None:
+            self._size -= self._cost(before[0])
         self._places[id] = stream, number
         self._size += self._cost(stream)
         while self._size > self._limit:
-            self._forget(next(iter(self._places)))
+            _, (oldest, _) = self._places.popitem(last=False)
+            self._size -= self._cost(oldest)
 
     def find(self, id: bytes, stream: str) -> int | None:
         """The number of this event in this stream; None where it is not remembered."""
         where, number = self._places.get(id, ("", 0))
         return number if where == stream else None
-
-    def _forget(self, id: bytes) -> None:
-        place = self._places.pop(id, None)
-        if place is not None:
-            self._size -= self._cost(place[0])
 
     @staticmethod
     def _cost(stream: str) -> int:
@@ -161,19 +162,16 @@ class Store:
 
     def last_number(self, stream: str) -> int:
         """The number of the last event, -1 where there never was one, WIDE_TOMBSTONE where it was hard-deleted."""
-        found = self._streams.get(stream)
-        if found is not None and found.tombstone is not None:
-            return WIDE_TOMBSTONE
         # A metastream goes with its stream.
-        if stream.startswith(_META) and self.last_number(stream.removeprefix(_META)) == WIDE_TOMBSTONE:
+        if self._is_hard_deleted(stream) or self._is_hard_deleted(split_metastream(stream)[1]):
             return WIDE_TOMBSTONE
-        return -1 if found is None else len(found.records) - 1
+        return len(self.records(stream)) - 1
 
     def metadata(self, stream: str) -> Metadata:
         """What the server obeys of the stream's metadata."""
-        if stream.startswith(_META):
+        if stream.startswith(META):
             return METASTREAM
-        metastream = self._streams.get(_META + stream)
+        metastream = self._streams.get(META + stream)
         if metastream is None or not metastream.records:
             return NO_METADATA
         if metastream.metadata is None:
@@ -194,6 +192,10 @@ class Store:
         """Whether `$tb` hides the whole stream, events to come included."""
         return self.metadata(stream).truncate_before == self.version.tombstone
 
+    def _is_hard_deleted(self, stream: str) -> bool:
+        found = self._streams.get(stream)
+        return found is not None and found.tombstone is not None
+
     # What changes it
 
     def append(self, stream: str, expected: int, events: Sequence[schema.NewEvent]) -> Written | Refused:
@@ -202,7 +204,7 @@ class Store:
         if not isinstance(decision, _Fresh):
             return decision
         first = decision.current + 1
-        owner = stream.removeprefix(_META)
+        owner = stream.removeprefix(META)
         recreates_owner = owner != stream and self.is_soft_deleted(owner)
         records = [self._write(stream, first + index, event) for index, event in enumerate(events)]
         position = records[-1].position if records else self.log.skip(record_size(stream, "", 0, self._number_size))
@@ -231,7 +233,7 @@ class Store:
         current = self.last_number(stream)
         if current == WIDE_TOMBSTONE or (expected == STREAM_EXISTS and self.is_soft_deleted(stream)):
             return Refused(schema.OperationResult.StreamDeleted)
-        if expected == STREAM_EXISTS and current < 0 and self.last_number(_META + stream) < 0:
+        if expected == STREAM_EXISTS and current < 0 and self.last_number(META + stream) < 0:
             return self._wrong(current)
         if expected in (ANY, STREAM_EXISTS):
             return self._decide_any(stream, current, ids)
@@ -287,7 +289,7 @@ class Store:
         stream.metadata = stream.settings = None
 
     def _write_metadata(self, stream: str, data: bytes) -> Record:
-        metastream = _META + stream
+        metastream = META + stream
         new = schema.NewEvent(event_id=self._new_id(), event_type=METADATA_TYPE, data_content_type=JSON, data=data)
         return self._write(metastream, self.last_number(metastream) + 1, new)
 
@@ -296,6 +298,6 @@ class Store:
 
     def _recreate(self, stream: str, first: int) -> list[Record]:
         """Let a soft-deleted stream be seen again from the event `first` on; its other metadata stays as it is."""
-        data = with_truncate_before(self.records(_META + stream)[-1].event.data, first)
+        data = with_truncate_before(self.records(META + stream)[-1].event.data, first)
         # Data that is no JSON object cannot have hidden the stream, but new metadata may be anything.
         return [] if data is None else [self._write_metadata(stream, data)]
