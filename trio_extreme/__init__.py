@@ -24,11 +24,12 @@ from trio_extreme.errors import (
     TrioExtremeError,
     WrongExpectedVersion,
 )
-from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent, RecordedEvent
+from trio_extreme.events import Event, Events, LogEvent, NewEvent, PushedEvent, RecordedEvent
+from trio_extreme.iterating import Batches
 from trio_extreme.reading import LogReader, StreamReader
 from trio_extreme.settings import Settings
 from trio_extreme.statistics import Statistics, SubscriptionStatistics
-from trio_extreme.subscriptions import LiveSubscription
+from trio_extreme.subscriptions import LiveSubscription, WithNotices
 from trio_extreme.values import (
     ANY,
     END,
@@ -39,8 +40,10 @@ from trio_extreme.values import (
     DeleteResult,
     DropReason,
     ExpectedVersion,
+    LogPlace,
     Position,
     StreamMissing,
+    StreamPlace,
     WriteResult,
 )
 
@@ -54,6 +57,7 @@ __all__ = [
     "STREAM_EXISTS",
     "AccessDenied",
     "BadRequest",
+    "Batches",
     "ConnectFailed",
     "Connection",
     "ConnectionClosed",
@@ -63,12 +67,14 @@ __all__ = [
     "DropReason",
     "Event",
     "EventNotFound",
+    "Events",
     "ExpectedVersion",
     "FrameTooLarge",
     "InvalidArgument",
     "InvalidTransaction",
     "LiveSubscription",
     "LogEvent",
+    "LogPlace",
     "LogReader",
     "NewEvent",
     "NotAuthenticated",
@@ -86,10 +92,12 @@ __all__ = [
     "StreamDeleted",
     "StreamMissing",
     "StreamNotFound",
+    "StreamPlace",
     "StreamReader",
     "SubscriptionDropped",
     "SubscriptionStatistics",
     "TrioExtremeError",
+    "WithNotices",
     "WriteResult",
     "WrongExpectedVersion",
     "__version__",

@@ -42,11 +42,12 @@ async def open_connection(settings: Settings, *, connect: Connect | None = None)
 
     The body gets a `Connection` that is connected and identified, and whose credentials the server accepted. Raises
     `NotAuthenticated` for a wrong password at once, and `ConnectFailed` after `first_attempts`, each of which is
-    logged. Everything that runs for the connection is gone when the block is left, for whatever reason, within
-    `close_timeout` seconds.
+    logged at WARNING. Everything that runs for the connection is gone when the block is left, for whatever reason,
+    within `close_timeout` seconds.
 
     When the connection is lost, the body is not cancelled: every pending and later call and iterator raises
-    `ConnectionLost`, or `OutcomeUnknown` where something may have been written. Tasks may share the connection.
+    `ConnectionLost`, `ProtocolError` where the peer's bytes were to blame, or `OutcomeUnknown` where something may
+    have been written. Tasks may share the connection.
 
     `connect` is a seam for tests: a coroutine function from host and port to a `trio.abc.Stream`, such as an embedded
     node's `connect`.
@@ -250,7 +251,10 @@ class Connection:
         return page.last_number
 
     async def head(self, *, require_master: bool = False, credentials: Credentials | None = None) -> Position:
-        """The place at the end of the log, where the next event of any stream will be: an inclusive `Position`."""
+        """The place at the end of the log, where the next event of any stream will be: an inclusive `Position`.
+
+        By default only members of `$admins` may ask: others get `AccessDenied`.
+        """
         operation = ReadAll(_LOG_END, 1, backwards=False, resolve_links=False, require_master=require_master)
         page = await self._engine.call(operation, credentials)
         return Position(page.at.commit, page.at.prepare, inclusive=True)

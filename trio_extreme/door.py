@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
+
+import trio
 
 if TYPE_CHECKING:
     from trio_extreme.pending import Slot
@@ -14,7 +17,8 @@ class Door:
     def __init__(self, max_in_flight: int, max_queued_bytes: int) -> None:
         self._max_in_flight = max_in_flight
         self._max_queued_bytes = max_queued_bytes
-        self._waiting: dict[Slot[Any], None] = {}
+        # A plain dict looks at all that was ever deleted at its front to find its first.
+        self._waiting: OrderedDict[Slot[Any], None] = OrderedDict()
         self.in_flight = 0
         self.queued_bytes = 0
 
@@ -27,7 +31,7 @@ class Door:
         """Enter, if nobody waits and there is room."""
         if self._waiting or not self._has_room(size):
             return False
-        self._admit(size)
+        self.admit(size)
         return True
 
     async def wait(self, slot: Slot[Any]) -> None:
@@ -35,6 +39,8 @@ class Door:
         self._waiting[slot] = None
         try:
             await slot.event.wait()
+            # Let in and cancelled at the same moment: what its caller gave up is not sent.
+            await trio.lowlevel.checkpoint_if_cancelled()
         except BaseException:
             self._give_up(slot)
             raise
@@ -47,8 +53,9 @@ class Door:
         self.in_flight -= 1
         self._open()
 
-    def queue_again(self, size: int) -> None:
-        """A request that is inside already is queued once more."""
+    def admit(self, size: int) -> None:
+        """Let in whatever there is: what was inside before, or what must not wait."""
+        self.in_flight += 1
         self.queued_bytes += size
 
     def taken(self, size: int) -> None:
@@ -69,15 +76,11 @@ class Door:
         fits = not self.queued_bytes or self.queued_bytes + size <= self._max_queued_bytes
         return self.in_flight < self._max_in_flight and fits
 
-    def _admit(self, size: int) -> None:
-        self.in_flight += 1
-        self.queued_bytes += size
-
     def _open(self) -> None:
         while self._waiting:
             slot = next(iter(self._waiting))
             if not self._has_room(slot.size):
                 return
             del self._waiting[slot]
-            self._admit(slot.size)
+            self.admit(slot.size)
             slot.event.set()

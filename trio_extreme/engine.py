@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from math import inf
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import trio
 
+from trio_extreme.connecting import Attempts, open_stream
 from trio_extreme.door import Door
 from trio_extreme.errors import (
-    ConnectFailed,
+    BadRequest,
     ConnectionClosed,
     ConnectionLost,
     FrameTooLarge,
@@ -25,7 +27,6 @@ from trio_extreme.errors import (
     ProtocolError,
     ServerError,
     TrioExtremeError,
-    WrongExpectedVersion,
 )
 from trio_extreme.operations.base import AskAgain, Resend
 from trio_extreme.operations.session import Identify, Ping
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from trio_extreme.settings import Settings
     from trio_extreme.transport import Connect
     from trio_extreme.values import Credentials
+    from trio_extreme.wire.framing import Frame
 
 T = TypeVar("T")
 
@@ -85,37 +87,21 @@ class Engine:
         Raises `ConnectFailed` when `first_attempts` are used up, and at once what no further attempt could mend.
         """
         with self._scope:
-            attempts: list[BaseException] = []
-            while not await self._attempt(attempts, task_status):
-                pass
+            attempts = Attempts(self.settings, self._rng)
+            while (delay := await self._attempt(attempts, task_status)) is not None:  # noqa: ASYNC110 - it is no poll
+                await trio.sleep(delay)
             await trio.sleep_forever()
 
-    async def _attempt(self, attempts: list[BaseException], task_status: trio.TaskStatus[None]) -> bool:
-        """Try once to open a session and serve it to its end. False where it could not be opened."""
+    async def _attempt(self, attempts: Attempts, task_status: trio.TaskStatus[None]) -> float | None:
+        """Open a session and serve it to its end; where it cannot be opened, the seconds until the next attempt."""
         try:
-            stream = await self._open_stream()
+            stream = await open_stream(self.settings, self._connect)
             await self._serve(stream, task_status)
-        except (ConnectionLost, ProtocolError, OperationTimedOut, AskAgain) as error:
-            failure = error.error if isinstance(error, AskAgain) else error
-            attempts.append(failure)
-            await self._after_failure(attempts)
-            return False
-        return True
-
-    async def _open_stream(self) -> trio.abc.Stream:
-        host, port, seconds = self.settings.host, self.settings.port, self.settings.connect_timeout
-        try:
-            with trio.fail_after(seconds):
-                return await self._connect(host, port)
-        except trio.TooSlowError as error:
-            why = f"no connection within {seconds:g} s (connect_timeout): a firewall, or a wrong address"
-            raise ConnectionLost(why) from error
-        except socket.gaierror as error:
-            why = f"the name {host!r} cannot be looked up ({error.strerror}): check the host"
-            raise ConnectionLost(why) from error
-        except OSError as error:
-            why = f"nothing accepts connections there ({_system_words(error)}): is the server up, and its TCP port on?"
-            raise ConnectionLost(why) from error
+        except AskAgain as again:
+            return attempts.failed(again.error)
+        except (ConnectionLost, ProtocolError, OperationTimedOut, BadRequest, FrameTooLarge) as error:
+            return attempts.failed(error)
+        return None
 
     async def _serve(self, stream: trio.abc.Stream, task_status: trio.TaskStatus[None]) -> None:
         session = Session(stream, self.settings, self._counters, self._taken)
@@ -139,18 +125,18 @@ class Engine:
         with trio.move_on_after(self.settings.identify_timeout):
             if not await self._ask(session, Identify(name), b""):
                 logger.info("the server is older than 3.9.4: it does not know IdentifyClient")
-        if self._credentials:
-            try:
-                with trio.fail_after(self.settings.attempt_timeout):
-                    await self._ask(session, Ping(), self._credentials)
-            except trio.TooSlowError as error:
-                msg = "the peer accepts connections and answers nothing: is it the TCP port (1113), not HTTP's (2113)?"
-                raise OperationTimedOut(msg) from error
+        try:
+            with trio.fail_after(self.settings.attempt_timeout):
+                await self._ask(session, Ping(), self._credentials)
+        except trio.TooSlowError as error:
+            msg = "the peer accepts connections and answers nothing: is it the TCP port (1113), not HTTP's (2113)?"
+            raise OperationTimedOut(msg) from error
 
     async def _ask(self, session: Session, operation: Operation[T], credentials: bytes) -> T:
         """One request of the session's own, past the door."""
-        slot = Slot(operation, credentials, trio.current_time() + self.settings.operation_timeout)
-        self._door.queue_again(slot.size)
+        slot = Slot(operation, credentials, self._deadline(), self._door.leave)
+        self._door.admit(slot.size)
+        slot.inside = True
         session.submit(slot)
         try:
             await slot.event.wait()
@@ -159,21 +145,7 @@ class Engine:
             return operation.decide(slot.answer[0], slot.answer[3])
         finally:
             session.forget(slot)
-
-    async def _after_failure(self, attempts: list[BaseException]) -> None:
-        """Log a failed attempt and wait for the next, unless it was the last."""
-        settings = self.settings
-        where = f"{settings.host}:{settings.port}"
-        if settings.first_attempts is not None and len(attempts) >= settings.first_attempts:
-            logger.warning("attempt %d to connect to %s failed: %s; no further one", len(attempts), where, attempts[-1])
-            msg = f"could not connect to {where} in {len(attempts)} attempts; the last: {attempts[-1]}"
-            raise ConnectFailed(msg, attempts) from attempts[-1]
-        ceiling = min(settings.max_reconnect_delay, settings.reconnect_delay * 2 ** min(len(attempts) - 1, 60))
-        delay = self._rng.uniform(0, ceiling)
-        logger.warning(
-            "attempt %d to connect to %s failed: %s; next in %.2f s", len(attempts), where, attempts[-1], delay
-        )
-        await trio.sleep(delay)
+            slot.leave()
 
     async def close(self, *, hurry: bool) -> None:  # noqa: ASYNC910 - there may be nothing to wait for
         """Fail what waits, send the last words within `close_timeout`, and end."""
@@ -202,15 +174,8 @@ class Engine:
         """
         # A caller that is cancelled already sends nothing: at the first wait below, the writer may be the faster one.
         await trio.lowlevel.checkpoint_if_cancelled()
-        slot = self._open(operation, credentials)
-        self._calls[slot] = None
-        try:
-            if not self._door.try_enter(slot.size):
-                await self._door.wait(slot)
-        except BaseException:
-            del self._calls[slot]
-            raise
-        self._session.submit(slot)
+        slot = Slot(operation, self._encode(credentials), self._deadline(), self._door.leave)
+        await self._enter(slot)
         try:
             return await self._answer(slot)
         finally:
@@ -221,17 +186,16 @@ class Engine:
 
         Whoever gets a slot calls `finish` or `abandon`.
         """
-        if self._ended is not None:
-            return None
-        slot = self._open(operation, credentials)
-        if not self._door.try_enter(slot.size):
+        slot = Slot(operation, self._encode(credentials), inf, self._door.leave)
+        if self._ended is not None or not self._door.try_enter(slot.size):
             return None
         self._calls[slot] = None
-        self._session.submit(slot)
+        self._submit(slot)
         return slot
 
     async def finish(self, slot: Slot[T]) -> T:
-        """The value of a request that was submitted; nothing of it is left afterwards, however this ends."""
+        """The value of a request that `begin` sent; its deadline counts from now."""
+        slot.deadline = self._deadline()
         try:
             return await self._answer(slot)
         finally:
@@ -241,37 +205,43 @@ class Engine:
         """Nobody waits for this request any more."""
         del self._calls[slot]
         self._session.forget(slot)
-        self._door.leave()
+        slot.leave()
 
     async def subscribe(
         self, operation: Subscribe, mailbox: Mailbox, credentials: Credentials | None
     ) -> tuple[Confirmation, Callable[[], None]]:
         """Open a subscription: its confirmation, and what ends it. Cancelled or refused, nothing of it is left."""
-        slot = SubscriptionSlot(operation, self._encode(credentials), self._deadline(), mailbox)
+        slot = SubscriptionSlot(operation, self._encode(credentials), self._deadline(), mailbox, self._door.leave)
+        await self._enter(slot)
+        try:
+            confirmation = await self._answer(slot)
+        except BaseException:
+            self.abandon(slot)
+            raise
+        del self._calls[slot]
+        return confirmation, lambda: self._session.forget(slot)
+
+    async def _enter(self, slot: Slot[Any]) -> None:
+        """Pass the door, and be submitted."""
+        # Who is cancelled already sends nothing: at the first wait below, the writer may be the faster one.
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._check(slot)
         self._calls[slot] = None
-        try:
-            if not self._door.try_enter(slot.size):
-                await self._door.wait(slot)
+        if not self._door.try_enter(slot.size):
             try:
-                self._session.submit(slot)
-                return await self._answer(slot), lambda: self._session.forget(slot)
+                await self._door.wait(slot)
             except BaseException:
-                self._session.forget(slot)
+                del self._calls[slot]
                 raise
-            finally:
-                self._door.leave()
-        finally:
-            del self._calls[slot]
+        self._submit(slot)
+
+    def _submit(self, slot: Slot[Any]) -> None:
+        slot.inside = True
+        self._session.submit(slot)
 
     def give_up(self, error: ProtocolError) -> None:
         """The peer's bytes cannot be understood: the session ends with this."""
         self._session.end(error)
-
-    def _open(self, operation: Operation[T], credentials: Credentials | None) -> Slot[T]:
-        slot = Slot(operation, self._encode(credentials), self._deadline())
-        self._check(slot)
-        return slot
 
     def _encode(self, credentials: Credentials | None) -> bytes:
         return self._credentials if credentials is None else encode_credentials(credentials)
@@ -291,7 +261,8 @@ class Engine:
     def _taken(self, slot: Slot[Any], now: float) -> None:
         """The writer took a slot out of the queue."""
         self._door.taken(slot.size)
-        slot.expires = min(slot.deadline, now + self.settings.attempt_timeout)
+        if slot.operation.prompt:
+            slot.expires = min(slot.deadline, now + self.settings.attempt_timeout)
 
     async def _answer(self, slot: Slot[T]) -> T:
         """Wait for the answer of a submitted slot, and ask again while that is safe and there is time."""
@@ -299,52 +270,61 @@ class Engine:
             await slot.event.wait()
             if slot.answer is None:
                 self._after_silence(slot)
-                slot.doubtful = slot.operation.resend is not Resend.AGAIN
-                self._submit_again(slot)
-                continue
-            try:
-                return slot.operation.decide(slot.answer[0], slot.answer[3])
-            except AskAgain as again:
-                slot.doubtful |= again.executed
-                await self._before_asking_again(slot, again)
-                self._submit_again(slot)
-            except ServerError as error:
-                if slot.doubtful and not isinstance(error, WrongExpectedVersion):
-                    # The refusal is of this attempt alone: an earlier one may have been carried out all the same.
-                    raise self._unknown(slot, error) from error
-                raise
-            except ProtocolError as error:
-                self.give_up(error)
-                if slot.operation.resend is not Resend.AGAIN:
-                    # Something came back, so it was done or refused: nobody can tell which.
-                    raise self._unknown(slot, error) from error
-                raise
+            else:
+                try:
+                    return self._decide(slot, slot.answer)
+                except AskAgain as again:
+                    await self._before_asking_again(slot, again)
+            await self._submit_again(slot)
 
-    def _submit_again(self, slot: Slot[Any]) -> None:
+    def _decide(self, slot: Slot[T], answer: Frame) -> T:
+        try:
+            return slot.operation.decide(answer[0], answer[3])
+        except ServerError as refusal:
+            return self._settle(slot, refusal)
+        except ProtocolError as error:
+            self.give_up(error)
+            # Something came back, so it was done or refused, and nobody can tell which.
+            slot.doubtful |= slot.operation.resend is not Resend.AGAIN
+            self._raise_for(slot, error)
+
+    async def _submit_again(self, slot: Slot[Any]) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._ended is not None:
+            self._raise_for(slot, fresh(self._ended))
         self._session.forget(slot)
-        self._door.queue_again(slot.size)
-        self._session.submit(slot)
+        slot.leave()
+        self._door.admit(slot.size)
+        self._submit(slot)
+
+    def _settle(self, slot: Slot[T], refusal: ServerError) -> T:
+        """The meaning of a refusal. It is of this attempt alone: an earlier one may have been carried out."""
+        if not slot.doubtful:
+            raise refusal
+        try:
+            return slot.operation.settle(refusal)
+        except ServerError as error:
+            raise self._unknown(slot, error) from error
 
     def _after_silence(self, slot: Slot[Any]) -> None:
         """Return where a request that got no answer may be sent again; raise what it means otherwise."""
         error = slot.failure()
-        changes = slot.operation.resend is not Resend.AGAIN
-        if isinstance(error, _AttemptExpired) and slot.operation.resend in (Resend.AGAIN, Resend.SAME_IDS):
-            return
-        if (slot.sent or slot.doubtful) and changes and not isinstance(error, FrameTooLarge):
-            raise self._unknown(slot, error)
-        raise error
+        resend = slot.operation.resend
+        slot.doubtful |= slot.sent and resend is not Resend.AGAIN
+        if not isinstance(error, _AttemptExpired) or resend not in (Resend.AGAIN, Resend.SAME_IDS):
+            self._raise_for(slot, error)
 
     async def _before_asking_again(self, slot: Slot[Any], again: AskAgain) -> None:
         """Wait a little after an answer that says later; raise where it may have been done, or time runs out."""
-        if again.executed and slot.operation.resend is not Resend.SAME_IDS:
-            raise self._unknown(slot, again.error) from None
+        slot.doubtful |= again.executed
         wake = trio.current_time() + ASK_AGAIN_DELAY
-        if wake >= slot.deadline:
-            raise (self._unknown(slot, again.error) if slot.doubtful else again.error) from None
+        if wake >= slot.deadline or (again.executed and slot.operation.resend is not Resend.SAME_IDS):
+            self._raise_for(slot, again.error)
         await trio.sleep_until(wake)
-        if self._ended is not None:
-            raise (self._unknown(slot, self._ended) if slot.doubtful else fresh(self._ended)) from None
+
+    def _raise_for(self, slot: Slot[Any], error: TrioExtremeError) -> NoReturn:
+        """Raise what an error means to this call, which gets no answer."""
+        raise self._unknown(slot, error) if slot.doubtful else error
 
     def _unknown(self, slot: Slot[Any], error: Exception) -> OutcomeUnknown:
         msg = f"it is not known whether the server did it: {error}"
@@ -375,6 +355,8 @@ class Engine:
             await trio.sleep_until(wake)
 
     def _expire(self, slot: Slot[Any], now: float) -> None:
+        if slot.answer is not None:
+            return
         if now >= slot.deadline:
             seconds = self.settings.operation_timeout
             slot.fail(OperationTimedOut(f"no answer within {seconds:g} s (operation_timeout)"))
@@ -400,10 +382,3 @@ class Engine:
             queued_bytes=self._door.queued_bytes,
             subscriptions=tuple(SubscriptionStatistics(s.stream, s.mailbox.events, s.mailbox.bytes) for s in held),
         )
-
-
-def _system_words(error: OSError) -> str:
-    inner = error.__cause__
-    if isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    return str(inner or error)

@@ -233,7 +233,11 @@ class RecordedEvent:
 
     def json(self) -> Any:
         """Its data, read as JSON. Raises `ValueError` where it is none, whatever `is_json` says."""
-        return json.loads(self.data)
+        try:
+            return json.loads(self.data)
+        except RecursionError:
+            msg = f"the data of event {self.number} of stream {self.stream!r} is nested too deeply"
+            raise ValueError(msg) from None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RecordedEvent):

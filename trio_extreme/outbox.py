@@ -64,14 +64,17 @@ class Outbox:
         parts: list[bytes] = []
         frames = size = 0
         while True:
-            frames += self._take_urgent(parts)
+            frames += len(self._urgent)
+            size += sum(map(len, self._urgent))
+            parts += self._urgent
+            self._urgent.clear()
             if slot is not None:
                 self._on_taken(slot, now)
                 if not slot.gone and slot.error is None:
                     slot.sent = True
                     parts += (slot.head(), slot.payload)
                     frames += 1
-                    size += len(slot.payload)
+                    size += slot.size
             if size >= BATCH_SIZE:
                 break
             try:
@@ -79,13 +82,6 @@ class Outbox:
             except trio.WouldBlock:
                 break
         return b"".join(parts), frames  # noqa: ASYNC910 - the writer sends next
-
-    def _take_urgent(self, parts: list[bytes]) -> int:
-        count = len(self._urgent)
-        if count:
-            parts += self._urgent
-            self._urgent.clear()
-        return count
 
     def close(self) -> None:
         """Nothing is sent any more: let go of all that was queued."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from trio_extreme.operations.subscribing import Confirmation
-from trio_extreme.wire.framing import HEADER_SIZE, LENGTH_SIZE, NO_CORRELATION, encode_head
+from trio_extreme.wire.framing import HEADER_SIZE, LENGTH_SIZE, NO_CORRELATION, SKIPPED, encode_head, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,7 @@ class Slot(Generic[T]):
     """
 
     __slots__ = (
+        "_on_left",
         "answer",
         "correlation",
         "credentials",
@@ -54,19 +55,29 @@ class Slot(Generic[T]):
         "event",
         "expires",
         "gone",
+        "inside",
         "operation",
         "payload",
         "sent",
         "size",
     )
 
-    def __init__(self, operation: Operation[T], credentials: bytes, deadline: float) -> None:
+    def __init__(
+        self,
+        operation: Operation[T],
+        credentials: bytes,
+        deadline: float,
+        on_left: Callable[[], None] | None = None,
+    ) -> None:
         self.operation = operation
         self.credentials = credentials
         self.payload = operation.payload()
         #: Bytes of the frame.
         self.size = _PREFIX_SIZE + len(credentials) + len(self.payload)
         self.deadline = deadline
+        #: Whether it has a place behind the door; given back when there is an answer, whoever fetches it when.
+        self.inside = False
+        self._on_left = on_left
         #: An earlier attempt may have changed something: no later one can say that nothing happened.
         self.doubtful = False
         self.renew()
@@ -87,15 +98,25 @@ class Slot(Generic[T]):
 
     def deliver(self, frames: list[Frame]) -> None:
         """Take the answer; of two the first."""
-        if self.answer is None:
+        if frames[0][0] == SKIPPED:
+            self.fail(too_large(frames[0][3]))
+        elif self.answer is None:
             self.answer = frames[0]
             self.event.set()
+            self.leave()
 
     def fail(self, error: TrioExtremeError) -> None:
         """Wake the caller with an error instead, unless it has its answer."""
         if self.answer is None and self.error is None:
             self.error = error
             self.event.set()
+            self.leave()
+
+    def leave(self) -> None:
+        """Make room behind the door, if this takes any."""
+        if self.inside and self._on_left is not None:
+            self.inside = False
+            self._on_left()
 
     def failure(self) -> TrioExtremeError:
         """The error this was failed with, anew: many may share one, and each caller's grows its own traceback."""
@@ -113,8 +134,15 @@ class SubscriptionSlot(Slot[Confirmation]):
 
     __slots__ = ("mailbox", "stream")
 
-    def __init__(self, operation: Subscribe, credentials: bytes, deadline: float, mailbox: Mailbox) -> None:
-        super().__init__(operation, credentials, deadline)
+    def __init__(
+        self,
+        operation: Subscribe,
+        credentials: bytes,
+        deadline: float,
+        mailbox: Mailbox,
+        on_left: Callable[[], None] | None = None,
+    ) -> None:
+        super().__init__(operation, credentials, deadline, on_left)
         self.mailbox = mailbox
         self.stream = operation.stream
 

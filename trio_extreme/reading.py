@@ -36,8 +36,9 @@ GROWTH = 8
 class PageSizer:
     """How many events to ask for next, by the mean size of those that came, so that a page stays near `PAGE_BYTES`."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, page_bytes: int = PAGE_BYTES) -> None:
         self._limit = limit
+        self._page_bytes = page_bytes
         self._mean = 0.0
         self.count = min(limit, FIRST_PAGE)
 
@@ -46,7 +47,7 @@ class PageSizer:
         if events:
             mean = size / events
             self._mean = mean if not self._mean else (self._mean + mean) / 2
-            fitting = int(PAGE_BYTES / self._mean)
+            fitting = int(self._page_bytes / self._mean)
             self.count = max(1, min(self._limit, fitting, self.count * GROWTH))
 
     def shrink(self, asked: int) -> bool:
@@ -70,7 +71,7 @@ class Reader(ListIterator[E]):
         super().__init__()
         self._engine = engine
         self._credentials = credentials
-        self._sizer = PageSizer(page_size)
+        self._sizer = PageSizer(page_size, min(PAGE_BYTES, engine.settings.max_frame_size // 2))
         self._left = count
         self._done = False
         self._read_ahead = False

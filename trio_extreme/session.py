@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trio_extreme.errors import ConnectionLost, FrameTooLarge, ProtocolError, TrioExtremeError
+from trio_extreme.errors import ConnectionLost, ProtocolError, TrioExtremeError
 from trio_extreme.outbox import Outbox
-from trio_extreme.pending import SubscriptionSlot, correlation_ids
+from trio_extreme.pending import correlation_ids
 from trio_extreme.tasks import open_plain_nursery
 from trio_extreme.transport import READ_SIZE
-from trio_extreme.wire.commands import Command
+from trio_extreme.wire.commands import Command, decode_text
 from trio_extreme.wire.framing import NO_CORRELATION, FrameBuffer, encode_frame
 
 if TYPE_CHECKING:
@@ -91,8 +91,9 @@ class Session:
         slot.gone = True
         known = self._slots.pop(slot.correlation, None)
         if known is not None and slot.holds and self.cause is None:
-            frame = encode_frame(Command.UNSUBSCRIBE_FROM_STREAM, slot.correlation, b"", slot.credentials)
-            self._outbox.put_urgent(frame)
+            # Without credentials, which nobody looks at here: an empty password before an empty payload is no
+            # package to servers up to 5.0, and they close (docs/protocol.md, 1.2).
+            self._outbox.put_urgent(encode_frame(Command.UNSUBSCRIBE_FROM_STREAM, slot.correlation))
 
     async def flushed(self) -> None:
         """Wait until all that is queued was given to the socket. Nobody sends any more once the session has ended."""
@@ -169,7 +170,7 @@ class Session:
             if command == Command.HEARTBEAT_REQUEST:
                 self._answer_heartbeat(correlation)
             elif command == Command.BAD_REQUEST and correlation == NO_CORRELATION:
-                self.end(self._lost(f"the server says: {body[:500].decode(errors='replace').strip()}"))
+                self.end(self._lost(f"the server says: {decode_text(body)}"))
             elif command != Command.HEARTBEAT_RESPONSE:
                 # Mostly answers whose caller has gone, and events after an unsubscribe (pitfall 11).
                 self._counters.stray_frames += 1
@@ -180,20 +181,11 @@ class Session:
             self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_RESPONSE, correlation))
 
     def _oversize(self, correlation: bytes, length: int) -> None:
-        """A frame above the limit: an answer that somebody waits for fails alone, anything else is no protocol.
-
-        Except the answer to a caller who has gone, which is skipped as any stray one: cancelling is safe.
-        """
-        limit = self._settings.max_frame_size
-        slot = self._slots.get(correlation)
-        if slot is None and correlation.startswith(self._prefix):
-            self._counters.stray_frames += 1
-            return
-        if slot is None or isinstance(slot, SubscriptionSlot):
+        """A frame above the limit is skipped where it comes to one of our ids, even of a caller who has gone."""
+        if not correlation.startswith(self._prefix):
+            limit = self._settings.max_frame_size
             msg = f"the peer sent a frame of {length:,} bytes, unasked; the limit is {limit:,} (max_frame_size)"
             raise ProtocolError(msg)
-        msg = f"the answer has {length:,} bytes; the limit is {limit:,} (max_frame_size): ask for less at a time"
-        slot.fail(FrameTooLarge(msg, length, limit))
 
     async def _write(self) -> None:
         counters = self._counters
@@ -203,10 +195,10 @@ class Session:
                 await self._stream.send_all(data)
                 counters.bytes_sent += len(data)
                 counters.frames_sent += frames
-        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as error:
             # The reader knows better why: it still gets what the peer sent before it closed.
             await trio.sleep(LAST_WORDS)
-            self.end(self._lost("it broke while sending"))
+            self.end(self._lost(f"it broke while sending ({_reason(error)})", error))
 
     async def _watch(self) -> None:
         """Ask for a sign of life after a silence, and end the session when none comes. Any byte is one."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.urls import parse_url
 from trio_extreme.values import MAX_READ, Credentials, utf8_size
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAX_FRAME = 64 * 1024 * 1024
+MAX_NAME = 1000
 _MIB = 1024 * 1024
 
 
@@ -100,6 +104,9 @@ class Settings:
         if not self.host:
             msg = "host: '' is no name of a node; give its name or address, like 'localhost'"
             raise InvalidArgument(msg)
+        if len(self.connection_name) > MAX_NAME:
+            msg = f"connection_name: {len(self.connection_name)} characters; more than {MAX_NAME} help nobody"
+            raise InvalidArgument(msg)
         if self.password and not self.username:
             msg = "password: without a username it cannot be sent"
             raise InvalidArgument(msg)
@@ -119,19 +126,21 @@ class Settings:
     def from_url(cls, url: str, **overrides: Any) -> Settings:
         """Settings from `eventstore://user:password@host:1113?connection_name=my-app`; `tcp://` means the same.
 
-        Every setting may stand after the `?`. `%` escapes what the URL's parts may not hold. Raises `InvalidArgument`
-        for another scheme, an unknown key, a value out of range; no error shows the URL, for it may hold a password.
+        After the `?` may stand every setting that has no place before it, but the token (`first_attempts=none` for no
+        end). `%` escapes what a part may not hold. Raises `InvalidArgument` for another scheme, an unknown key, a
+        value out of range; no error shows the URL, for it may hold a password.
         """
         found: dict[str, Any] = parse_url(url, _OPTIONS)
         return cls(**(found | overrides))
 
 
-def _option_kind(annotation: str) -> type:
-    return {"str": str, "float": float}.get(annotation, int)
+def _integer_or_none(text: str) -> int | None:
+    return None if text == "none" else int(text)
 
 
+_READERS: dict[str, Callable[[str], object]] = {"str": str, "float": float, "int": int, "int | None": _integer_or_none}
 _NOT_OPTIONS = ("host", "port", "username", "password", "token")
-_OPTIONS = {f.name: _option_kind(str(f.type)) for f in fields(Settings) if f.name not in _NOT_OPTIONS}
+_OPTIONS = {f.name: _READERS[str(f.type)] for f in fields(Settings) if f.name not in _NOT_OPTIONS}
 
 
 def _check_number(name: str, value: object, low: float) -> None:

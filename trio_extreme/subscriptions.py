@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 from google.protobuf.message import DecodeError
 
-from trio_extreme.errors import ProtocolError, StreamDeleted, SubscriptionDropped
+from trio_extreme.errors import ProtocolError, StreamDeleted, SubscriptionDropped, TrioExtremeError
 from trio_extreme.events import TOMBSTONE_TYPE, Events, PushedEvent
 from trio_extreme.iterating import Batches, ListIterator
 from trio_extreme.mailbox import Mailbox
 from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe, drop_error
+from trio_extreme.pending import fresh
 from trio_extreme.values import DropReason, StreamMissing
 from trio_extreme.wire.commands import Command, command_name
+from trio_extreme.wire.framing import SKIPPED, too_large
 from trio_extreme.wire.schema import StreamEventsAppeared
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from trio_extreme.operations.subscribing import Confirmation
     from trio_extreme.values import Credentials
     from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.schema import ResolvedEvent
 
 E = TypeVar("E", bound=PushedEvent)
 
@@ -44,6 +47,8 @@ class LiveSubscription(ListIterator[E]):
         "_confirmation",
         "_credentials",
         "_engine",
+        "_entered",
+        "_error",
         "_event_class",
         "_mailbox",
         "_resolve_links",
@@ -62,6 +67,8 @@ class LiveSubscription(ListIterator[E]):
         self._credentials = credentials
         settings = engine.settings
         self._mailbox = Mailbox(settings.live_buffer_events, settings.live_buffer_bytes, self._overflow)
+        self._entered = False
+        self._error: TrioExtremeError | None = None
         self._confirmation: Confirmation | None = None
         self._unsubscribe: Callable[[], None] | None = None
 
@@ -73,9 +80,10 @@ class LiveSubscription(ListIterator[E]):
         return f"stream {self._stream!r}" if self._stream else "the log of all streams"
 
     async def __aenter__(self) -> Self:
-        if self._confirmation is not None:
+        if self._entered:
             msg = "a subscription is entered once; call subscribe_live() again for another"
             raise RuntimeError(msg)
+        self._entered = True
         operation = Subscribe(self._stream, resolve_links=self._resolve_links)
         self._confirmation, self._unsubscribe = await self._engine.subscribe(
             operation, self._mailbox, self._credentials
@@ -99,11 +107,21 @@ class LiveSubscription(ListIterator[E]):
         return Batches(self)
 
     def with_notices(self) -> WithNotices[E]:
-        """The events, and between them what else a consumer may want to know: `StreamMissing`."""
-        notices = []
-        if self._confirmation is not None and self._confirmation.last_number == -1:
-            notices.append(StreamMissing(self._stream))
-        return WithNotices(self, notices)
+        """The events, and between them what else a consumer may want to know.
+
+        That is `StreamMissing`, first of all, where the stream had never been written when it was subscribed to.
+        """
+        return WithNotices(self)
+
+    @property
+    def stream(self) -> str:
+        """The stream; empty for the log of all."""
+        return self._stream
+
+    @property
+    def missing(self) -> bool:
+        """Whether the stream had never been written when the server confirmed."""
+        return self._confirmation is not None and self._confirmation.last_number == -1
 
     def _leave(self) -> None:
         if self._unsubscribe is not None:
@@ -123,44 +141,61 @@ class LiveSubscription(ListIterator[E]):
         if self._confirmation is None:
             msg = "a subscription is iterated over inside its block: async with conn.subscribe_live(…) as events"
             raise RuntimeError(msg)
-        while True:
-            frames = await self._mailbox.take()
-            try:
-                events = self._decode(frames)
-            except ProtocolError as error:
-                self._engine.give_up(error)
-                raise
+        while self._error is None:
+            events = self._decode(await self._mailbox.take())
             if events:
                 return events
+        await trio.lowlevel.checkpoint()
+        raise fresh(self._error)
+
+    def _end(self, error: TrioExtremeError) -> None:
+        """End with this error, once the events before it were handed out; nothing that came after it counts."""
+        self._error = error
+        self._mailbox.end(error)
+        self._leave()
+        if isinstance(error, ProtocolError):
+            self._engine.give_up(error)
 
     def _decode(self, frames: Sequence[Frame]) -> Sequence[E]:
-        """The events of a list of frames. What ends the subscription ends the mailbox, and is raised after them."""
+        """The events of a list of frames, up to what ends the subscription."""
         bodies = [frame[3] for frame in frames]
         if {frame[0] for frame in frames} != _PUSHED:
             bodies = self._before_end(frames)
-        try:
-            # Joined, the payloads are one message: decoded in one call, at a fifth of the price.
-            pushed = StreamEventsAppeared.FromString(b"".join(bodies)).event
-        except DecodeError as error:
-            msg = "a pushed event is no StreamEventAppeared"
-            raise ProtocolError(msg) from error
-        if len(pushed) != len(bodies):
-            msg = f"{len(bodies)} pushed frames hold {len(pushed)} events"
-            raise ProtocolError(msg)
+        # Joined, the payloads are one message: decoded in one call, at a fifth of the price.
+        pushed = _parse(b"".join(bodies))
+        if pushed is None or len(pushed) != len(bodies):
+            pushed = self._before_garbage(bodies)
         return self._without_tombstone(Events(self._event_class, pushed))
 
     def _before_end(self, frames: Sequence[Frame]) -> list[bytes]:
         bodies = []
         for command, _, _, body in frames:
-            if command == Command.SUBSCRIPTION_DROPPED:
-                self._mailbox.end(drop_error(body, self._stream))
-                self._leave()
-                break
             if command != Command.STREAM_EVENT_APPEARED:
-                msg = f"{command_name(command)} came to a subscription"
-                raise ProtocolError(msg)
+                self._end(self._meaning(command, body))
+                break
             bodies.append(body)
         return bodies
+
+    def _meaning(self, command: int, body: bytes) -> TrioExtremeError:
+        """What came instead of an event, as an error."""
+        try:
+            if command == Command.SUBSCRIPTION_DROPPED:
+                return drop_error(body, self._stream)
+            if command == SKIPPED:
+                return too_large(body)
+        except ProtocolError as error:
+            return error
+        return ProtocolError(f"{command_name(command)} came to a subscription")
+
+    def _before_garbage(self, bodies: Sequence[bytes]) -> list[ResolvedEvent]:
+        events = []
+        for body in bodies:
+            pushed = _parse(body)
+            if pushed is None or len(pushed) != 1:
+                self._end(ProtocolError("a pushed frame is no StreamEventAppeared"))
+                break
+            events.append(pushed[0])
+        return events
 
     def _without_tombstone(self, events: Sequence[E]) -> Sequence[E]:
         """A tombstone is the last event a stream can have; in the log, or behind a link, it is one of many."""
@@ -168,26 +203,34 @@ class LiveSubscription(ListIterator[E]):
             return events
         last = events[-1]
         if last.type == TOMBSTONE_TYPE and last.stream == self._stream:
-            self._mailbox.end(StreamDeleted(self._stream))
-            self._leave()
+            self._end(StreamDeleted(self._stream))
             return events[:-1]
         return events
+
+
+def _parse(joined: bytes) -> Sequence[ResolvedEvent] | None:
+    try:
+        return StreamEventsAppeared.FromString(joined).event
+    except DecodeError:
+        return None
 
 
 class WithNotices(Generic[E]):
     """An async iterator over events and notices, in the order in which they belong."""
 
-    __slots__ = ("_events", "_notices")
+    __slots__ = ("_events", "_looked")
 
-    def __init__(self, events: ListIterator[E], notices: list[StreamMissing]) -> None:
+    def __init__(self, events: LiveSubscription[E]) -> None:
         self._events = events
-        self._notices = notices
+        self._looked = False
 
     def __aiter__(self) -> WithNotices[E]:
         return self
 
     async def __anext__(self) -> E | StreamMissing:
-        if self._notices:
+        if not self._looked:
             await trio.lowlevel.checkpoint()
-            return self._notices.pop(0)
+            self._looked = True
+            if self._events.missing:
+                return StreamMissing(self._events.stream)
         return await anext(self._events)

@@ -5,17 +5,20 @@ No error of this file shows the URL: it may hold a password.
 
 from __future__ import annotations
 
+import re
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from trio_extreme.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from urllib.parse import SplitResult
 
 SCHEMES = ("eventstore", "tcp")
+
+_KEY = re.compile("[a-z_]{1,40}")
 
 _HINTS = {
     "esdb": "it means the gRPC protocol; for TCP write eventstore://user:password@host:1113",
@@ -26,8 +29,8 @@ _HINTS = {
 }
 
 
-def parse_url(url: str, options: Mapping[str, type]) -> dict[str, Any]:
-    """The settings a URL gives, as keyword arguments; `options` are the keys it may set, and what each is.
+def parse_url(url: str, options: Mapping[str, Callable[[str], object]]) -> dict[str, Any]:
+    """The settings a URL gives, as keyword arguments; `options` are the keys it may set, and what reads each.
 
     Raises `InvalidArgument` for a scheme that is not ours (saying which is), a port that is none, an unknown key
     (naming the nearest known one) and a value that is not of the key's kind.
@@ -41,8 +44,8 @@ def parse_url(url: str, options: Mapping[str, type]) -> dict[str, Any]:
         _refuse_scheme(parts.scheme)
     places = (("host", parts.hostname), ("port", _port(parts)), *_user(parts))
     found: dict[str, Any] = {key: value for key, value in places if value is not None}
-    if parts.path.strip("/"):
-        msg = "url: nothing can stand between the port and the '?'; a stream is named in the call that reads it"
+    if parts.path.strip("/") or parts.fragment or "#" in url:
+        msg = "url: only host, port and ?options are understood; in a password write # ? / @ as %23 %3F %2F %40"
         raise InvalidArgument(msg)
     for key, text in parse_qsl(parts.query, keep_blank_values=True):
         found[key] = _convert(key, text, options)
@@ -71,18 +74,21 @@ def _port(parts: SplitResult) -> int | None:
         raise InvalidArgument(msg) from None
 
 
-def _convert(key: str, text: str, options: Mapping[str, type]) -> object:
-    kind = options.get(key)
-    if kind is None:
-        near = get_close_matches(key, options, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(options))}"
-        msg = f"url: unknown option {key!r}; {hint}"
-        raise InvalidArgument(msg)
-    if kind is str:
-        return text
+def _convert(key: str, text: str, options: Mapping[str, Callable[[str], object]]) -> object:
+    read = options.get(key)
+    if read is None:
+        _refuse_key(key, options)
     try:
-        return kind(text)
+        return read(text)
     except ValueError:
-        wanted = "a whole number" if kind is int else "a number"
-        msg = f"url: {key}={text!r} is not {wanted}"
+        msg = f"url: {key}={text!r} is not {'a number' if read is float else 'a whole number'}"
         raise InvalidArgument(msg) from None
+
+
+def _refuse_key(key: str, options: Mapping[str, object]) -> NoReturn:
+    # What does not look like a key may be the rest of a password that holds a '?'.
+    shown = repr(key) if _KEY.fullmatch(key) else "(not shown)"
+    near = get_close_matches(key, options, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(options))}"
+    msg = f"url: unknown option {shown}; {hint}"
+    raise InvalidArgument(msg)

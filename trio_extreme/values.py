@@ -89,17 +89,17 @@ class Position:
     def _key(self) -> tuple[int, int, bool]:
         return self.commit, self.prepare, not self.inclusive
 
-    def __lt__(self, other: Position) -> bool:
-        return self._key() < other._key()
+    def __lt__(self, other: object) -> bool:
+        return self._key() < other._key() if isinstance(other, Position) else NotImplemented
 
-    def __le__(self, other: Position) -> bool:
-        return self._key() <= other._key()
+    def __le__(self, other: object) -> bool:
+        return self._key() <= other._key() if isinstance(other, Position) else NotImplemented
 
-    def __gt__(self, other: Position) -> bool:
-        return self._key() > other._key()
+    def __gt__(self, other: object) -> bool:
+        return self._key() > other._key() if isinstance(other, Position) else NotImplemented
 
-    def __ge__(self, other: Position) -> bool:
-        return self._key() >= other._key()
+    def __ge__(self, other: object) -> bool:
+        return self._key() >= other._key() if isinstance(other, Position) else NotImplemented
 
 
 def utf8_size(argument: str, value: str) -> int:

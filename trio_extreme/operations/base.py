@@ -20,7 +20,7 @@ from trio_extreme.errors import (
     TrioExtremeError,
 )
 from trio_extreme.wire import schema
-from trio_extreme.wire.commands import Command, command_name, parse
+from trio_extreme.wire.commands import Command, command_name, decode_text, parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +64,8 @@ class Operation(Generic[T]):
     #: The command of the answer that `read` understands.
     answer: int
     resend = Resend.AGAIN
+    #: Whether an answer is missed after `attempt_timeout`; some work takes longer by its nature.
+    prompt = True
 
     @property
     def event_ids(self) -> Sequence[UUID]:
@@ -84,22 +86,21 @@ class Operation(Generic[T]):
             return self.read(payload)
         return self.refused(command, payload)
 
+    def settle(self, refusal: ServerError) -> T:
+        """The value, where refusing a repeated request shows that an earlier one was carried out; else raises it."""
+        raise refusal
+
     def refused(self, command: int, payload: bytes) -> T:
         """The meaning of an answer that is not `answer`'s."""
         if command == Command.NOT_HANDLED:
             _raise_not_handled(parse(schema.NotHandled, payload))
         if command == Command.NOT_AUTHENTICATED:
-            msg = f"the server does not accept the credentials ({_text(payload)}): check user name and password"
+            msg = f"the server does not accept the credentials ({decode_text(payload)}): check user name and password"
             raise NotAuthenticated(msg)
         if command == Command.BAD_REQUEST:
-            raise BadRequest(_text(payload))
+            raise BadRequest(decode_text(payload))
         msg = f"{command_name(command)} came as the answer to {command_name(self.command)}"
         raise ProtocolError(msg)
-
-
-def _text(payload: bytes) -> str:
-    """A peer's text: whatever it sent, on one line, and not a page of it."""
-    return " ".join(payload[:2000].decode(errors="replace").split())
 
 
 def _raise_not_handled(answer: schema.NotHandled) -> NoReturn:
@@ -131,7 +132,7 @@ def access_denied(what: str) -> AccessDenied:
 
 def server_error(text: str) -> ServerError:
     """The error for a result that says Error."""
-    return ServerError(f"the server answered with an error: {_text(text.encode())}")
+    return ServerError(f"the server answered with an error: {decode_text(text.encode())}")
 
 
 def unknown_result(message: str, result: int) -> ProtocolError:

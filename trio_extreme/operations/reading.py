@@ -123,6 +123,8 @@ class ReadStream(Operation[StreamPage]):
             len(payload),
             done.last_event_number,
         )
+        if len(page.events) > self._count:
+            raise too_many(len(page.events), self._count)
         if not page.is_end and not self._goes_on(page.next):
             raise stuck(page.next)
         return page
@@ -176,9 +178,16 @@ class ReadAll(Operation[LogPage]):
         events = Events(LogEvent, done.events)
         at = Position(done.commit_position, done.prepare_position)
         following = Position(done.next_commit_position, done.next_prepare_position)
-        if events and not (following < at if self._backwards else following > at):
+        if len(events) > self._count:
+            raise too_many(len(events), self._count)
+        if events and not self._goes_on(following):
             raise stuck(following)
         return LogPage(events, following, not events, len(payload), at)
+
+    def _goes_on(self, following: Position) -> bool:
+        if self._backwards:
+            return self._start.commit == LAST or following < self._start
+        return following > self._start
 
     def _raise(self, done: schema.ReadAllEventsCompleted) -> None:
         if done.result == _All.AccessDenied:
@@ -186,6 +195,11 @@ class ReadAll(Operation[LogPage]):
         if done.result == _All.Error:
             raise server_error(done.error)
         raise unknown_result("a read was answered", done.result)
+
+
+def too_many(events: int, count: int) -> ProtocolError:
+    """The error for a page with more than was asked for, which no server sends."""
+    return ProtocolError(f"the peer sent a page of {events:,} events to who asked for {count:,}")
 
 
 def stuck(following: object) -> ProtocolError:

@@ -94,6 +94,7 @@ class Raw(Operation["Message"]):
         self._check(message)
         self.answer = _ANSWERS[self.command]
         self.resend = Resend.AGAIN if self.command in _READS else Resend.NEVER
+        self.prompt = self.command != Command.SCAVENGE_DATABASE
         copy = type(message)()
         copy.CopyFrom(message)
         schema.fill_required(copy)

@@ -8,6 +8,7 @@ from trio_extreme.errors import (
     FrameTooLarge,
     InvalidTransaction,
     OutcomeUnknown,
+    ServerError,
     StreamDeleted,
     WrongExpectedVersion,
 )
@@ -106,6 +107,12 @@ class Delete(Operation[DeleteResult]):
             actual = done.current_version if done.HasField("current_version") else None
             raise_refusal(done, self._stream, self._expected, actual)
         return DeleteResult(_position(done))
+
+    def settle(self, refusal: ServerError) -> DeleteResult:
+        """A hard delete that is asked for again finds its own tombstone."""
+        if self._hard and isinstance(refusal, StreamDeleted):
+            return DeleteResult(None)
+        raise refusal
 
 
 def _actual(done: schema.WriteEventsCompleted) -> int | None:

@@ -132,6 +132,12 @@ def command_name(command: int) -> str:
         return f"0x{command:02X}"
 
 
+def decode_text(payload: bytes) -> str:
+    """A peer's text, fit for an error or a log: one line, nothing that moves a cursor, and not a page of it."""
+    text = payload[:2000].decode(errors="replace")
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def decode_payload(command: int, payload: bytes) -> Message:
     """The message that a frame of this command carries.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from trio_extreme.errors import InvalidArgument, ProtocolError
+from trio_extreme.errors import FrameTooLarge, InvalidArgument, ProtocolError
 from trio_extreme.values import Credentials
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ HEADER_SIZE = 18
 AUTHENTICATED = 0x01
 """The flag that says credentials stand between header and payload."""
 
+SKIPPED = 0x00
+"""The command of what stands for a frame above the limit: no server has a use for this code."""
+
 NO_CORRELATION = bytes(16)
 """The id of what concerns the whole connection."""
 
@@ -34,6 +37,7 @@ Frame: TypeAlias = tuple[int, int, bytes, bytes]
 
 _HEADER = struct.Struct("<iBB16s")
 _LENGTH = struct.Struct("<i")
+_SKIPPED_BODY = struct.Struct("<qq")
 _HEAD_SIZE = LENGTH_SIZE + HEADER_SIZE
 # Chunks below this are gathered in one bytearray, so that a peer that sends single bytes costs no list of millions.
 _SMALL_CHUNK = 4096
@@ -58,7 +62,8 @@ class FrameBuffer:
     10 MB that arrives in 16 KiB pieces is copied once, not once a piece.
 
     A frame above the limit is not stored. `on_oversize(correlation, length)` is asked: where it returns, the frame is
-    skipped as it comes; otherwise it raises `ProtocolError`. Without it, such a frame is one.
+    skipped as it comes, and one of the command `SKIPPED` stands in its place; otherwise it raises `ProtocolError`.
+    Without it, such a frame is one.
     """
 
     __slots__ = ("_error", "_have", "_limit", "_need", "_on_oversize", "_parts", "_skip")
@@ -125,6 +130,7 @@ class FrameBuffer:
             if not HEADER_SIZE <= length <= limit:
                 self._check(length)
                 self._on_oversize(correlation, length)
+                append((SKIPPED, 0, correlation, _SKIPPED_BODY.pack(length, limit)))
                 start = self._skip_to(end, len(data))
                 continue
             if end > len(data):
@@ -170,6 +176,16 @@ class FrameBuffer:
     def _refuse(self, _correlation: bytes, length: int) -> NoReturn:
         msg = f"the peer sent a frame of {length:,} bytes; the limit is {self._limit:,} (max_frame_size)"
         raise ProtocolError(msg)
+
+
+def too_large(body: bytes) -> FrameTooLarge:
+    """What a frame of the command `SKIPPED` means to who waited for it."""
+    if len(body) != _SKIPPED_BODY.size:
+        msg = "the peer sent a frame of command 0x00, which is none"
+        raise ProtocolError(msg)
+    length, limit = _SKIPPED_BODY.unpack(body)
+    msg = f"a frame of {length:,} bytes came; the limit is {limit:,} (max_frame_size)"
+    return FrameTooLarge(msg, length, limit)
 
 
 def encode_credentials(credentials: Credentials) -> bytes:
