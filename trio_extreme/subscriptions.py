@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
-from google.protobuf.message import DecodeError
 
 from trio_extreme.errors import ProtocolError, StreamDeleted, SubscriptionDropped, TrioExtremeError
 from trio_extreme.events import TOMBSTONE_TYPE, Events, PushedEvent
@@ -14,7 +13,7 @@ from trio_extreme.mailbox import Mailbox
 from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe, drop_error
 from trio_extreme.pending import fresh
 from trio_extreme.values import DropReason, StreamMissing
-from trio_extreme.wire.commands import Command, command_name
+from trio_extreme.wire.commands import PARSE_ERRORS, Command, command_name
 from trio_extreme.wire.framing import SKIPPED, too_large
 from trio_extreme.wire.schema import StreamEventsAppeared
 
@@ -211,7 +210,7 @@ class LiveSubscription(ListIterator[E]):
 def _parse(joined: bytes) -> Sequence[ResolvedEvent] | None:
     try:
         return StreamEventsAppeared.FromString(joined).event
-    except DecodeError:
+    except PARSE_ERRORS:
         return None
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -215,3 +218,11 @@ def test_joined_pushes_are_one_batch() -> None:
 def test_no_other_clients_messages_can_collide_with_ours() -> None:
     with pytest.raises(KeyError):
         descriptor_pool.Default().FindMessageTypeByName(schema.NewEvent.DESCRIPTOR.full_name)
+
+
+def test_pure_python_protobuf_is_warned_of() -> None:
+    environment = os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+    program = [sys.executable, "-W", "error::RuntimeWarning", "-c", "import trio_extreme"]
+    ended = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert "protobuf runs in pure Python here" in ended.stderr

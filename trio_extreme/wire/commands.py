@@ -12,6 +12,9 @@ from trio_extreme.wire import schema
 
 M = TypeVar("M", bound=Message)
 
+PARSE_ERRORS = (DecodeError, UnicodeDecodeError)
+"""What protobuf raises for bytes that are no message; the second where it runs in pure Python."""
+
 
 class Command(IntEnum):
     """The byte that says what a frame is."""
@@ -158,6 +161,6 @@ def parse(message: type[M], payload: bytes) -> M:
     """One message from its bytes; `ProtocolError` where they are none."""
     try:
         return message.FromString(payload)
-    except DecodeError as error:
+    except PARSE_ERRORS as error:
         msg = f"{len(payload)} bytes from the peer are no {message.DESCRIPTOR.name}"
         raise ProtocolError(msg) from error

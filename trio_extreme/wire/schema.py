@@ -6,10 +6,12 @@ generated messages can collide with these (names are not on the wire).
 
 from __future__ import annotations
 
+import warnings
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.internal import api_implementation
 from google.protobuf.message_factory import GetMessageClass
 
 from trio_extreme.wire.descriptor import DESCRIPTOR, REQUIRED
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 _PACKAGE = "trio_extreme.wire"
+
+if api_implementation.Type() == "python":
+    warnings.warn(
+        "protobuf runs in pure Python here, which makes trio_extreme ten times slower: install a release with a "
+        "compiled wheel for this platform, and unset PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 def _make_enum(descriptor: EnumDescriptor) -> type[IntEnum]:
