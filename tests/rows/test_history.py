@@ -135,13 +135,10 @@ async def test_a_broken_send_is_told(autojump_clock: MockClock) -> None:
                 await conn.read_event("s", 0)
 
 
-def dead_peer() -> Peer:
-    """One that welcomes a client and is never heard of again."""
-    return Peer(mute=[Command.HEARTBEAT_REQUEST, Command.PING])
-
-
 async def test_a_silent_server_is_noticed(autojump_clock: MockClock) -> None:
-    async with open_to(dead_peer()) as conn:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        peer.handlers.clear()
         opened = trio.current_time()
         with pytest.raises(ConnectionLost):
             await conn.ping()
@@ -150,7 +147,9 @@ async def test_a_silent_server_is_noticed(autojump_clock: MockClock) -> None:
 
 async def test_an_append_to_a_dead_server(autojump_clock: MockClock) -> None:
     event = NewEvent("happened")
-    async with open_to(dead_peer()) as conn:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        peer.handlers.clear()
         opened = trio.current_time()
         with trio.move_on_after(1):
             await conn.append("s", event)
@@ -162,8 +161,9 @@ async def test_an_append_to_a_dead_server(autojump_clock: MockClock) -> None:
 
 
 async def test_leaving_while_the_server_is_dead(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    peer = dead_peer()
+    peer = Peer()
     async with open_connection(ANONYMOUS, connect=peer.connect) as conn:
+        peer.handlers.clear()
         peer.hold()
         append = Call(nursery, conn.append, "s", new_events(2))
         await trio.testing.wait_all_tasks_blocked()
