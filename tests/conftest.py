@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from coverage import Coverage
 from hypothesis import settings
 
 from tests.helpers import assert_nothing_left
@@ -14,7 +16,7 @@ from trio_extreme import Connection, open_connection
 from trio_extreme.embedded import Node, open_node
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 
     from trio.testing import MockClock
 
@@ -36,6 +38,16 @@ def run_test(item: pytest.Function, test: Callable[[], Awaitable[object]], **opt
     # pytest-trio sees a clock only where the test itself asks for one, and here fixtures do.
     options["clock"] = options["clock"] or item.funcargs.get("autojump_clock")
     run_watched(test, **options)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Tell coverage which file's test it measures: tests/coverage_rules.py wants to know."""
+    name = item.path.relative_to(item.config.rootpath).as_posix()
+    os.environ["TEST_FILE"] = name
+    if measured := Coverage.current():
+        measured.switch_context(name)
+    return (yield)
 
 
 @pytest.fixture(params=["3.9.4", "4.1.1"])

@@ -37,13 +37,18 @@ def report() -> dict[str, float]:
 
 def own_share(data: coverage.CoverageData, source: Path) -> float:
     """How much of what any test ran of this file its own tests ran; 1 where it is only imported."""
-    module = ".".join(source.relative_to(ROOT / "trio_extreme").with_suffix("").parts)
-    package, _, name = module.rpartition(".")
-    own = ".".join(part for part in ("tests", package, f"test_{name}") if part) + "."
-    runs = [{c for c in contexts if c} for contexts in data.contexts_by_lineno(str(source)).values()]
+    own = own_tests(source.relative_to(ROOT / "trio_extreme"))
+    runs = [{context for context in contexts if context} for contexts in data.contexts_by_lineno(str(source)).values()]
     ran = [contexts for contexts in runs if contexts]
     mine = [contexts for contexts in ran if any(context.startswith(own) for context in contexts)]
     return len(mine) / len(ran) if ran else 1.0
+
+
+def own_tests(source: Path) -> str:
+    """The test file of a module; the whole folder for the command line, whose tests run commands from outside."""
+    if source.parts[0] in {"cli", "__main__.py"}:
+        return "tests/cli/"
+    return (Path("tests") / source.with_name(f"test_{source.name}")).as_posix()
 
 
 def shortfalls() -> Iterator[str]:
