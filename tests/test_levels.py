@@ -27,7 +27,7 @@ ROWS = [
     Row("1 wire", ["wire", "messages"], pure=True),
     Row("2 logic", ["operations"], pure=True),
     Row("2 i/o", ["tasks", "transport", "http", "discovery"]),
-    Row("3 engine", ["statistics", "mailbox", "pending", "door", "outbox", "session", "engine"]),
+    Row("3 engine", ["statistics", "mailbox", "pending", "door", "outbox", "session", "connecting", "engine"]),
     Row("4 reading", ["iterating", "reading", "transactions", "subscriptions", "persistent"]),
     Row("5 face", ["client", "admin"]),
     Row("6 on top", ["checkpoints", "listeners", "telemetry"]),
