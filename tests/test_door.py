@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -157,6 +158,17 @@ async def test_cancelled_in_the_moment_it_was_let_in(crowd: Crowd) -> None:
     assert (crowd.door.in_flight, crowd.door.queued_bytes) == (2, 300)
 
 
+async def test_let_in_and_cancelled_before_it_noticed(crowd: Crowd) -> None:
+    """Trio does not cancel who was woken already; and what a caller gave up must not be sent."""
+    one, two, three, four = slot(), slot(), slot(), slot()
+    await crowd.come(one, two, three, four)
+    crowd.door.leave()
+    crowd.cancel(three)
+    await trio.testing.wait_all_tasks_blocked()
+    assert crowd.inside == [one, two, four]
+    assert (crowd.door.in_flight, crowd.door.queued_bytes) == (2, 300)
+
+
 async def test_a_waiter_that_is_failed(crowd: Crowd) -> None:
     one, two, three, four = slot(), slot(), slot(), slot()
     await crowd.come(one, two, three, four)
@@ -179,15 +191,49 @@ async def test_failed_in_the_moment_it_was_let_in(crowd: Crowd) -> None:
     assert (crowd.door.in_flight, crowd.door.queued_bytes) == (1, 200)
 
 
-def test_what_is_asked_again_is_queued_again_by_who_is_inside() -> None:
+def test_what_is_asked_again_is_let_in_however_full_it_is() -> None:
     door = Door(1, 1000)
     assert door.try_enter(100)
     door.taken(100)
-    door.queue_again(100)
-    assert (door.in_flight, door.queued_bytes) == (1, 100)
-    door.taken(100)
-    door.leave()
+    door.admit(2000)
+    assert (door.in_flight, door.queued_bytes) == (2, 2000)
+    assert not door.try_enter(22)
+    for size in (2000, 0):
+        door.taken(size)
+        door.leave()
     assert (door.in_flight, door.queued_bytes) == (0, 0)
+
+
+async def test_what_must_not_wait_goes_before_who_waits(crowd: Crowd) -> None:
+    one, two, three = slot(), slot(), slot()
+    await crowd.come(one, two, three)
+    crowd.door.admit(100)
+    crowd.door.leave()
+    await trio.testing.wait_all_tasks_blocked()
+    # There is one more inside than there is room for, so one has to leave for nobody.
+    assert crowd.inside == [one, two]
+    crowd.door.leave()
+    await trio.testing.wait_all_tasks_blocked()
+    assert crowd.inside == [one, two, three]
+
+
+def seconds_to_pass(count: int) -> float:
+    """How long so many who wait keep the door busy."""
+    door = Door(1, 1000)
+    assert door.try_enter(22)
+    door.taken(22)
+    door._waiting.update(dict.fromkeys(slot(22) for _ in range(count)))
+    began = time.process_time()
+    for _ in range(count):
+        door.leave()
+        door.taken(22)
+    return time.process_time() - began
+
+
+async def test_a_long_queue_is_no_slower_than_many_short_ones() -> None:
+    """Twenty times as many take twenty times as long, and not four hundred times."""
+    short = min(seconds_to_pass(1500) for _ in range(3))
+    assert seconds_to_pass(30_000) < 100 * short
 
 
 @settings(max_examples=50)

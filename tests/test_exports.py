@@ -6,7 +6,7 @@ import ast
 import inspect
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin
 
 import pytest
 
@@ -18,6 +18,8 @@ SOURCES = Path(trio_extreme.__file__).parent
 # They have no client of ours.
 OTHERS = {"embedded", "cli", "testing"}
 EXPORTED = sorted(trio_extreme.__all__)
+# Names for types that have others; Python keeps no docstring of them.
+ALIASES = {name for name in EXPORTED if get_origin(getattr(trio_extreme, name)) is not None}
 
 
 def members(kind: type) -> list[Any]:
@@ -54,6 +56,41 @@ def test_every_name_of_all_is_there() -> None:
     assert [name for name in EXPORTED if not hasattr(trio_extreme, name)] == []
 
 
+def types_of_ours() -> set[str]:
+    """The classes and aliases of the client's modules."""
+    found = set()
+    for path in SOURCES.glob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                found.add(node.name)
+            elif isinstance(node, ast.AnnAssign) and ast.unparse(node.annotation) == "TypeAlias":
+                found.add(ast.unparse(node.target))
+    return found
+
+
+def names_in_signatures(value: Any) -> set[str]:
+    """What a public function, or a public member of a class, takes and returns."""
+    functions = [value]
+    if inspect.isclass(value):
+        functions = [getattr(member, "fget", member) for _, member in members(value)]
+        functions += [value.__dict__[name] for name in ("__anext__", "__aenter__") if name in value.__dict__]
+    annotations = [text for each in functions for text in getattr(each, "__annotations__", {}).values()]
+    return {
+        node.id
+        for text in annotations
+        for node in ast.walk(ast.parse(str(text), mode="eval"))
+        if isinstance(node, ast.Name)
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in EXPORTED if callable(getattr(trio_extreme, name))])
+def test_what_a_public_name_takes_and_returns_is_public(name: str) -> None:
+    """Or nobody could annotate a function with it."""
+    met = names_in_signatures(getattr(trio_extreme, name)) & types_of_ours()
+    # `Connect` is a seam for tests.
+    assert met - set(EXPORTED) - {"Connect"} == set()
+
+
 def test_every_error_that_can_be_met_is_public() -> None:
     met = {name for name in names_imported_from("trio_extreme.errors") if inspect.isclass(getattr(errors, name))}
     assert met - set(EXPORTED) == set()
@@ -66,7 +103,7 @@ def test_every_error_has_the_one_base() -> None:
             assert issubclass(value, trio_extreme.TrioExtremeError)
 
 
-@pytest.mark.parametrize("name", [name for name in EXPORTED if name != "__version__"])
+@pytest.mark.parametrize("name", [name for name in EXPORTED if name not in ALIASES | {"__version__"}])
 def test_every_public_class_and_function_is_explained(name: str) -> None:
     value = getattr(trio_extreme, name)
     if not inspect.isclass(value) and not inspect.isfunction(value):

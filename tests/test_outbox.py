@@ -98,6 +98,20 @@ async def test_a_large_one_goes_with_those_before_and_none_behind(sender: Sender
     assert [await take(sender) for _ in range(2)] == [[1, 2], [3]]
 
 
+async def test_whole_frames_count_and_not_only_what_they_carry(sender: Sender) -> None:
+    """Requests without a payload have their headers, and what is urgent its frames."""
+    fitting = -(-BATCH_SIZE // 22)
+    for _ in range(fitting + 1):
+        sender.put(22)
+    assert [len(await take(sender)) for _ in range(2)] == [fitting, 1]
+    sender.put()
+    for _ in range(fitting):
+        sender.urgent()
+    sender.put()
+    # The urgent are all taken, with the request that was taken already, and no other.
+    assert [len(await take(sender)) for _ in range(2)] == [fitting + 1, 1]
+
+
 async def test_the_urgent_go_first(sender: Sender) -> None:
     sender.put()
     sender.put(2 * BATCH_SIZE)

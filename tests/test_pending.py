@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from tests.answers import appeared, confirmed
-from trio_extreme.errors import ConnectionLost, OutcomeUnknown, ProtocolError
+from trio_extreme.errors import ConnectionLost, FrameTooLarge, OutcomeUnknown, ProtocolError
 from trio_extreme.mailbox import Mailbox
 from trio_extreme.operations.session import Ping
 from trio_extreme.operations.subscribing import Subscribe
 from trio_extreme.pending import Slot, SubscriptionSlot, correlation_ids, fresh
 from trio_extreme.wire.commands import Command
-from trio_extreme.wire.framing import NO_CORRELATION, Frame, FrameBuffer
+from trio_extreme.wire.framing import NO_CORRELATION, SKIPPED, Frame, FrameBuffer, encode_frame
 
 ID = bytes(range(16))
 LOST = ConnectionLost("gone")
@@ -31,6 +31,13 @@ def frame(command: int, message: Any) -> Frame:
 
 CONFIRMATION = frame(Command.SUBSCRIPTION_CONFIRMATION, confirmed())
 EVENT = frame(Command.STREAM_EVENT_APPEARED, appeared(5))
+
+
+def skipped() -> Frame:
+    """What stands for a frame above the limit."""
+    (one,) = FrameBuffer(100, lambda _, __: None).feed(encode_frame(Command.PONG, ID, bytes(1000)))
+    assert one[0] == SKIPPED
+    return one
 
 
 def ping(credentials: bytes = b"") -> Slot[None]:
@@ -113,6 +120,76 @@ async def test_each_attempt_begins_anew() -> None:
     assert not slot.event.is_set()
 
 
+async def test_an_answer_above_the_limit_is_a_failure() -> None:
+    slot = ping()
+    slot.deliver([skipped(), pong()])
+    assert slot.event.is_set()
+    assert isinstance(slot.error, FrameTooLarge)
+    assert (slot.error.size, slot.error.limit) == (1018, 100)
+
+
+def test_a_command_that_only_looks_like_a_skipped_frame() -> None:
+    with pytest.raises(ProtocolError, match="0x00"):
+        ping().deliver([(SKIPPED, 0, ID, b"")])
+
+
+# --- its place behind the door
+
+
+class Doorkeeper:
+    """Counts who left."""
+
+    def __init__(self) -> None:
+        self.left = 0
+
+    def leave(self) -> None:
+        self.left += 1
+
+    def let_in(self) -> Slot[None]:
+        slot = Slot(Ping(), b"", 30, self.leave)
+        slot.inside = True
+        return slot
+
+
+@pytest.mark.parametrize("how", ["answer", "failure", "too large", "given up"])
+async def test_its_place_is_given_back_once(how: str) -> None:
+    """As soon as something came back, not when somebody comes for it."""
+    keeper = Doorkeeper()
+    slot = keeper.let_in()
+    if how == "answer":
+        slot.deliver([pong()])
+    elif how == "failure":
+        slot.fail(LOST)
+    elif how == "too large":
+        slot.deliver([skipped()])
+    else:
+        slot.leave()
+    assert (keeper.left, slot.inside) == (1, False)
+    slot.deliver([pong()])
+    slot.fail(LOST)
+    slot.leave()
+    assert keeper.left == 1
+
+
+async def test_who_is_outside_gives_no_place_back() -> None:
+    keeper = Doorkeeper()
+    slot = Slot(Ping(), b"", 30, keeper.leave)
+    slot.fail(LOST)
+    slot.leave()
+    assert keeper.left == 0
+
+
+async def test_a_subscription_gives_its_place_back_when_it_is_confirmed() -> None:
+    keeper = Doorkeeper()
+    box = Mailbox(10, 1000, lambda: None)
+    slot = SubscriptionSlot(Subscribe("s", resolve_links=False), b"", 30, box, keeper.leave)
+    slot.inside = True
+    slot.deliver([CONFIRMATION, EVENT])
+    assert keeper.left == 1
+    slot.fail(LOST)
+    assert keeper.left == 1
+
+
 def test_a_request_holds_nothing_at_the_server() -> None:
     slot = ping()
     slot.sent = True
@@ -128,6 +205,12 @@ async def test_events_may_follow_their_confirmation_at_once() -> None:
     slot.deliver([EVENT])
     assert slot.answer == CONFIRMATION
     assert await slot.mailbox.take() == [EVENT] * 3
+
+
+async def test_a_frame_above_the_limit_has_its_place_among_the_events() -> None:
+    slot = subscription()
+    slot.deliver([CONFIRMATION, EVENT, skipped()])
+    assert await slot.mailbox.take() == [EVENT, skipped()]
 
 
 async def test_a_confirmation_alone_is_no_event() -> None:
