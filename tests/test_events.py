@@ -156,6 +156,14 @@ def test_json_that_is_none() -> None:
         RecordedEvent(record(data=b"x", data_content_type=1)).json()
 
 
+def test_json_that_is_nested_too_deeply() -> None:
+    """Anybody who may write to the stream can write this; who reads looks out for ValueError."""
+    with pytest.raises(ValueError, match="the data of event 3 of stream 'people' is nested too deeply") as caught:
+        RecordedEvent(record(data=b"[" * 1_000_000)).json()
+    # Its thousands of frames tell nobody anything.
+    assert caught.value.__suppress_context__
+
+
 @pytest.mark.parametrize(
     ("created", "epoch", "expected"),
     [

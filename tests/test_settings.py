@@ -113,6 +113,7 @@ def test_texts_can_be_sent(name: str) -> None:
     ("changes", "text"),
     [
         ({"host": ""}, "^host: "),
+        ({"connection_name": "n" * 1001}, "^connection_name: 1001 characters; more than 1000"),
         ({"password": "secret"}, "^password: without a username"),
         ({"username": "u" * 256}, "^username: 256 bytes"),
         ({"username": "u", "password": "secret" * 50}, "^password: 300 bytes"),
@@ -163,6 +164,21 @@ def test_every_setting_can_stand_in_a_url() -> None:
         value = DEFAULTS[name]
         assert getattr(Settings.from_url(f"tcp://h?{name}={value}"), name) == value
     assert DEFAULTS.keys() | set(TEXTS) <= {field.name for field in fields(Settings)}
+
+
+@pytest.mark.parametrize(("text", "attempts"), [("none", None), ("1", 1)])
+def test_no_end_of_attempts_in_a_url(text: str, attempts: int | None) -> None:
+    assert Settings.from_url(f"tcp://h?first_attempts={text}").first_attempts == attempts
+
+
+@pytest.mark.parametrize("option", ["first_attempts=None", "first_attempts=", "first_attempts=1.5", "page_size=none"])
+def test_only_one_option_has_no_end(option: str) -> None:
+    with pytest.raises(InvalidArgument, match="is not a whole number"):
+        Settings.from_url(f"tcp://h?{option}")
+
+
+def test_the_longest_name() -> None:
+    assert Settings(connection_name="\u0160" * 1000).connection_name == "\u0160" * 1000
 
 
 @pytest.mark.parametrize("name", ["host", "password", "token"])

@@ -55,7 +55,15 @@ def test_any_name_and_password_can_be_said(username: str, password: str) -> None
         ("https://u:secret@h:2113", "web interface"),
         ("eventstore://u:secret@h:x", "no port"),
         ("eventstore://u:secret@h:70000", "no port"),
-        ("eventstore://u:secret@h:1113/stream", "stream"),
+        ("eventstore://u:secret@h:1113/stream", "only host, port and .options are understood"),
+        # A password with what stands for something else in a URL; its parts must not come to light.
+        ("eventstore://u:12#secret@h", "in a password write # . / @ as %23 %3F %2F %40"),
+        ("eventstore://u:12@h#", "in a password write #"),
+        ("eventstore://u:12@h?page_size=5#secret", "in a password write #"),
+        ("eventstore://u:12/secret@h", "in a password write #"),
+        ("eventstore://u:12?secret@h", r"unknown option \(not shown\); known are connect_timeout"),
+        ("eventstore://u:12?Secret5=secret@h", r"unknown option \(not shown\)"),
+        ("eventstore://u@h?" + "secret" * 10, r"unknown option \(not shown\)"),
         ("eventstore://u:secret@h?page_sise=3", "unknown option 'page_sise'; did you mean 'page_size'?"),
         (
             "eventstore://u:secret@h?zzz=3",

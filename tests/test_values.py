@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -71,6 +73,26 @@ def test_order_is_one_of_three(first: Position, second: Position) -> None:
 def test_positions_come_back_from_their_text(position: Position) -> None:
     assert Position.parse(str(position)) == position
     assert hash(Position.parse(str(position))) == hash(position)
+
+
+@pytest.mark.parametrize("other", [5, None, "C:1/P:1", (1, 1, False)])
+def test_what_a_position_cannot_be_compared_with(other: Any) -> None:
+    position = Position(1, 1)
+    assert position != other
+    for compare in (operator.lt, operator.le, operator.gt, operator.ge):
+        with pytest.raises(TypeError, match="not supported between instances of"):
+            compare(position, other)
+
+
+class Beyond:
+    """Knows positions, as somebody else's class may."""
+
+    def __gt__(self, other: object) -> bool:
+        return isinstance(other, Position)
+
+
+def test_other_classes_may_know_positions() -> None:
+    assert Position(1, 1) < Beyond()
 
 
 def test_the_text_of_a_position() -> None:

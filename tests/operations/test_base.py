@@ -8,7 +8,16 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_extreme.errors import BadRequest, NotAuthenticated, NotMaster, NotReady, ProtocolError, TrioExtremeError
+from trio_extreme.errors import (
+    BadRequest,
+    NotAuthenticated,
+    NotMaster,
+    NotReady,
+    ProtocolError,
+    ServerError,
+    StreamDeleted,
+    TrioExtremeError,
+)
 from trio_extreme.operations.base import AskAgain, Operation, Resend, access_denied, master_endpoint, server_error
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Identify, Ping
@@ -95,14 +104,18 @@ def test_bad_request() -> None:
 
 
 def test_a_peers_text_is_bounded_and_on_one_line() -> None:
-    for text in (str(server_error("a\n" + "b" * 5000)), refusal(b"a\n\xff" + b"b" * 5000)):
-        assert "\n" not in text
-        assert len(text) < 2100
+    for text in (
+        str(server_error("a\n\x1b[31m" + "b" * 5000)),
+        refusal(Command.BAD_REQUEST, b"a\n\xff\x1b[31m" + b"b" * 5000),
+        refusal(Command.NOT_AUTHENTICATED, b"a\n\xff\x1b[31m" + b"b" * 5000),
+    ):
+        assert text.isprintable()
+        assert len(text) < 2200
 
 
-def refusal(text: bytes) -> str:
-    with pytest.raises(BadRequest) as caught:
-        Ping().decide(Command.BAD_REQUEST, text)
+def refusal(command: int, text: bytes) -> str:
+    with pytest.raises(ServerError) as caught:
+        Ping().decide(command, text)
     return str(caught.value)
 
 
@@ -134,8 +147,17 @@ def test_access_denied_names_what() -> None:
 def test_what_an_operation_is_by_default() -> None:
     operation: Operation[None] = Operation()
     assert operation.resend is Resend.AGAIN
+    assert operation.prompt
     assert list(operation.event_ids) == []
     with pytest.raises(NotImplementedError):
         operation.payload()
     with pytest.raises(NotImplementedError):
         operation.read(b"")
+
+
+@every
+def test_a_refusal_of_a_repeated_request_is_no_answer(operation: Operation[Any]) -> None:
+    refusal = StreamDeleted("s")
+    with pytest.raises(StreamDeleted) as caught:
+        operation.settle(refusal)
+    assert caught.value is refusal

@@ -25,6 +25,7 @@ READ_EVENT = ReadEvent("s", 7, resolve_links=True, require_master=False)
 FORWARD = ReadStream("s", 3, 50, backwards=False, resolve_links=True, require_master=False)
 BACKWARD = ReadStream("s", LAST, 50, backwards=True, resolve_links=False, require_master=True)
 ALL_FORWARD = ReadAll(Position(10, 9), 50, backwards=False, resolve_links=False, require_master=True)
+ALL_DOWN = ReadAll(Position(10, 9), 50, backwards=True, resolve_links=False, require_master=False)
 ALL_BACKWARD = ReadAll(Position(-1, -1), 50, backwards=True, resolve_links=True, require_master=False)
 
 Result = schema.ReadEventCompleted.ReadEventResult
@@ -191,14 +192,22 @@ def test_a_page_of_the_log() -> None:
         (ALL_FORWARD, Position(10, 10), True),
         (ALL_FORWARD, Position(10, 9), False),
         (ALL_FORWARD, Position(9, 20), False),
+        (ALL_DOWN, Position(10, 8), True),
+        (ALL_DOWN, Position(10, 9), False),
+        (ALL_DOWN, Position(11, 0), False),
+        # From the end there is nothing to compare with.
         (ALL_BACKWARD, Position(10, 8), True),
-        (ALL_BACKWARD, Position(10, 9), False),
+        (ALL_BACKWARD, Position(10, 9), True),
     ],
 )
-def test_a_page_of_the_log_that_makes_no_progress(page: ReadAll, following: Position, progress: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("at", [Position(10, 9), Position(0, 0), Position(99, 99)])
+def test_a_page_of_the_log_that_makes_no_progress(
+    page: ReadAll, at: Position, following: Position, *, progress: bool
+) -> None:
+    """Against what was asked: where the peer says that it began could move along with it."""
     done = schema.ReadAllEventsCompleted(
-        commit_position=10,
-        prepare_position=9,
+        commit_position=at.commit,
+        prepare_position=at.prepare,
         events=[schema.ResolvedEvent(event=RECORD)],
         next_commit_position=following.commit,
         next_prepare_position=following.prepare,
@@ -208,6 +217,29 @@ def test_a_page_of_the_log_that_makes_no_progress(page: ReadAll, following: Posi
     else:
         with pytest.raises(ProtocolError, match="which is no progress"):
             page.read(done)
+
+
+@pytest.mark.parametrize("count", [50, 51, 100_000])
+@pytest.mark.parametrize("page", [FORWARD, BACKWARD])
+def test_a_page_of_a_stream_with_more_than_was_asked_for(page: ReadStream, count: int) -> None:
+    """Two bytes each are enough: from one frame would come millions of events."""
+    done = schema.ReadStreamEventsCompleted(next_event_number=0, is_end_of_stream=True).SerializeToString()
+    check_size(page, b"\x0a\x00" * count + done, count)
+
+
+@pytest.mark.parametrize("count", [50, 51, 100_000])
+@pytest.mark.parametrize("page", [ALL_FORWARD, ALL_BACKWARD])
+def test_a_page_of_the_log_with_more_than_was_asked_for(page: ReadAll, count: int) -> None:
+    done = schema.ReadAllEventsCompleted(next_commit_position=20, next_prepare_position=20).SerializeToString()
+    check_size(page, b"\x1a\x00" * count + done, count)
+
+
+def check_size(page: ReadStream | ReadAll, payload: bytes, count: int) -> None:
+    if count <= 50:
+        assert len(page.read(payload).events) == count
+    else:
+        with pytest.raises(ProtocolError, match=f"a page of {count:,} events to who asked for 50"):
+            page.read(payload)
 
 
 def test_an_empty_page_is_the_end_of_the_log() -> None:

@@ -80,6 +80,12 @@ def test_nothing_else_may(message: Message, command: int | None, code: int, answ
     assert Raw(message, command).resend is Resend.NEVER
 
 
+@pytest.mark.parametrize(("message", "command", "code", "answer"), READS + WRITES)
+def test_only_a_scavenge_takes_its_time(message: Message, command: int | None, code: int, answer: int) -> None:
+    """Servers answer it when it is done, hours later maybe; whose attempt expired was doubtful."""
+    assert Raw(message, command).prompt is not isinstance(message, messages.ScavengeDatabase)
+
+
 def test_what_is_set_is_sent() -> None:
     raw = Raw(messages.ReadEvent(event_stream_id="s", event_number=-1), None)
     assert schema.ReadEvent.FromString(raw.payload()) == schema.ReadEvent(

@@ -12,6 +12,7 @@ from trio_extreme.errors import (
     InvalidTransaction,
     OutcomeUnknown,
     ProtocolError,
+    ServerError,
     StreamDeleted,
     TrioExtremeError,
     WrongExpectedVersion,
@@ -182,6 +183,20 @@ def test_refusals(result: int, error: type[TrioExtremeError], text: str) -> None
     for operation, payload in ((append(), written(result=result)), (delete(), deleted(result=result))):
         with pytest.raises(error, match=text):
             operation.read(payload)
+
+
+def test_a_hard_delete_asked_for_again_finds_its_own_tombstone() -> None:
+    assert delete(3, hard=True).settle(StreamDeleted("s")) == DeleteResult(None)
+
+
+@pytest.mark.parametrize("operation", [append(3), delete(3), delete(3, hard=True)], ids=["append", "soft", "hard"])
+@pytest.mark.parametrize("refusal", [WrongExpectedVersion("s", 3, 4), StreamDeleted("s")], ids=["version", "deleted"])
+def test_what_a_refusal_of_a_repeated_write_does_not_tell(operation: Operation[object], refusal: ServerError) -> None:
+    if operation.command == Command.DELETE_STREAM and operation.resend is Resend.SAME_IDS:
+        refusal = WrongExpectedVersion("s", 3, 4)
+    with pytest.raises(type(refusal)) as caught:
+        operation.settle(refusal)
+    assert caught.value is refusal
 
 
 @pytest.mark.parametrize("result", [Result.PrepareTimeout, Result.CommitTimeout, Result.ForwardTimeout])

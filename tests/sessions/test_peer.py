@@ -11,9 +11,9 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.answers import appeared, event_read, written
+from tests.answers import appeared, event_read, log_page, pushed, written
 from tests.helpers import assert_nothing_left
-from tests.peer import ANSWERS, Network, Peer, Request, encode
+from tests.peer import ANONYMOUS, ANSWERS, Network, Peer, Request, encode
 from tests.sessions.story import client_tasks
 from trio_extreme import (
     BadRequest,
@@ -21,6 +21,7 @@ from trio_extreme import (
     Connection,
     ConnectionClosed,
     ConnectionLost,
+    DeleteResult,
     DropReason,
     FrameTooLarge,
     NewEvent,
@@ -31,6 +32,7 @@ from trio_extreme import (
     Settings,
     SubscriptionDropped,
     TrioExtremeError,
+    messages,
     open_connection,
 )
 from trio_extreme.wire import schema
@@ -77,10 +79,10 @@ def read_what_was_asked(peer: Peer, request: Request) -> None:
 
 
 @asynccontextmanager
-async def open_played() -> AsyncIterator[tuple[Connection, Peer]]:
+async def open_played(settings: Settings = PLAYED) -> AsyncIterator[tuple[Connection, Peer]]:
     """A connection, and its server for the test to play."""
     peer = Peer()
-    async with open_connection(PLAYED, connect=peer.connect) as conn:
+    async with open_connection(settings, connect=peer.connect) as conn:
         yield conn, peer
 
 
@@ -105,6 +107,12 @@ FATAL = [
         ConnectionLost,
         "the server says: Connection queue size is too large",
         id="bad request for all",
+    ),
+    pytest.param(
+        raw(encode(Command.BAD_REQUEST, NO_CORRELATION, b"no\nERROR: a lie\x1b[31m")),
+        ConnectionLost,
+        r"the server says: no ERROR: a lie \[31m$",
+        id="bad request for all that looks like a log",
     ),
 ]
 
@@ -256,6 +264,87 @@ async def test_an_answer_too_large_whose_caller_has_gone_is_skipped(autojump_clo
         assert conn.statistics().stray_frames == 1
 
 
+async def test_an_answer_too_large_after_the_answer(autojump_clock: MockClock) -> None:
+    """The first of two counts, in one chunk and apart."""
+
+    def twice(peer: Peer, request: Request) -> None:
+        first = encode(Command.READ_EVENT_COMPLETED, request.correlation, event_read(1))
+        peer.send_bytes(first + encode(Command.READ_EVENT_COMPLETED, request.correlation, bytes(10_000)))
+
+    async with open_played(PLAYED.replace(max_frame_size=4096)) as (conn, peer):
+        reply_to(peer, Command.READ_EVENT, twice)
+        assert (await conn.read_event("s", 0)).number == 1
+        await check_alive(conn, peer)
+
+
+async def test_an_answer_too_large_to_a_write(autojump_clock: MockClock) -> None:
+    """Something was answered, and nobody knows what."""
+    async with open_played(PLAYED.replace(max_frame_size=4096)) as (conn, peer):
+        reply_to(peer, Command.WRITE_EVENTS, answered(Command.WRITE_EVENTS_COMPLETED, bytes(10_000)))
+        with pytest.raises(OutcomeUnknown, match="max_frame_size") as caught:
+            await conn.append("s", NewEvent("t"))
+        assert isinstance(caught.value.__cause__, FrameTooLarge)
+        await check_alive(conn, peer)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_a_log_that_goes_in_a_circle(*, backwards: bool, autojump_clock: MockClock) -> None:
+    """A reader would never end, and hand out the same events over and over."""
+
+    def same_page(peer: Peer, request: Request) -> None:
+        at, following = (51, 49) if backwards else (49, 51)
+        peer.send(request.command + 1, request.correlation, log_page([50], at, following))
+
+    async with open_played() as (conn, peer):
+        reply_to(peer, Command.READ_ALL_EVENTS_FORWARD, same_page)
+        reply_to(peer, Command.READ_ALL_EVENTS_BACKWARD, same_page)
+        events = conn.read_all(backwards=backwards)
+        assert (await anext(events)).position.commit == 50
+        with pytest.raises(ProtocolError, match="which is no progress"):
+            await anext(events)
+        await check_ended(conn, "which is no progress")
+
+
+async def test_a_page_with_more_than_was_asked_for(autojump_clock: MockClock) -> None:
+    """Events of two bytes, millions in one frame."""
+    async with open_played() as (conn, peer):
+        reply_to(peer, Command.READ_STREAM_EVENTS_FORWARD, answered(0xB3, b"\x0a\x00" * 100_000))
+        with pytest.raises(ProtocolError, match="a page of 100,000 events to who asked for "):
+            await anext(conn.read_stream("s"))
+        await check_ended(conn, "a page of 100,000 events")
+
+
+async def test_a_scavenge_takes_its_time(autojump_clock: MockClock) -> None:
+    """Servers answer it when it is done. It is asked for once, whatever `attempt_timeout` says."""
+    async with open_played() as (conn, peer), trio.open_nursery() as nursery:
+
+        async def scavenge() -> None:
+            request = await peer.receive(Command.SCAVENGE_DATABASE)
+            await trio.sleep(PLAYED.attempt_timeout * 2)
+            done = messages.ScavengeDatabaseCompleted(result=0, total_time_ms=5, total_space_saved=5)
+            peer.send(Command.SCAVENGE_DATABASE_COMPLETED, request.correlation, done)
+
+        nursery.start_soon(scavenge)
+        done = await conn.execute(messages.ScavengeDatabase())
+        assert isinstance(done, messages.ScavengeDatabaseCompleted)
+        assert done.total_time_ms == 5
+        assert peer.commands() == [Command.SCAVENGE_DATABASE]
+
+
+async def test_a_hard_delete_finds_its_own_tombstone(autojump_clock: MockClock) -> None:
+    """The answer to the first attempt was lost."""
+    async with open_played() as (conn, peer), trio.open_nursery() as nursery:
+
+        async def delete() -> None:
+            await peer.receive(Command.DELETE_STREAM)
+            request = await peer.receive(Command.DELETE_STREAM)
+            refusal = schema.DeleteStreamCompleted(result=schema.OperationResult.StreamDeleted)
+            peer.send(Command.DELETE_STREAM_COMPLETED, request.correlation, refusal)
+
+        nursery.start_soon(delete)
+        assert await conn.delete_stream("s", expected=3, hard=True) == DeleteResult(None)
+
+
 async def test_an_answer_before_garbage_counts(autojump_clock: MockClock) -> None:
     """In one chunk, as in two: what was written is known to be written."""
 
@@ -327,8 +416,8 @@ def confirm_each(peer: Peer) -> list[Request]:
     ("command", "payload", "error", "text"),
     [
         (Command.STREAM_EVENT_APPEARED, b"\xff", ProtocolError, "no StreamEventAppeared"),
-        (Command.STREAM_EVENT_APPEARED, b"", ProtocolError, "1 pushed frames hold 0 events"),
-        (Command.STREAM_EVENT_APPEARED, appeared(1).SerializeToString() * 2, ProtocolError, "hold 2 events"),
+        (Command.STREAM_EVENT_APPEARED, b"", ProtocolError, "no StreamEventAppeared"),
+        (Command.STREAM_EVENT_APPEARED, appeared(1).SerializeToString() * 2, ProtocolError, "no StreamEventAppeared"),
         (Command.PONG, b"", ProtocolError, "PONG came to a subscription"),
         (Command.SUBSCRIPTION_CONFIRMATION, b"", ProtocolError, "SUBSCRIPTION_CONFIRMATION came to a subscription"),
         (0x99, b"", ProtocolError, "0x99 came to a subscription"),
@@ -349,6 +438,58 @@ async def test_odd_pushes(
             for _ in range(2):
                 with trio.fail_after(1), pytest.raises(error, match=text):
                     await anext(events)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"\xff", b"", appeared(1).SerializeToString() * 2, appeared(1).SerializeToString()[:-1]],
+    ids=["garbage", "none", "two", "cut"],
+)
+async def test_good_events_in_one_chunk_with_garbage(bad: bytes, autojump_clock: MockClock) -> None:
+    """What came before it is handed out, as if it had come in a chunk of its own; what came after it is not."""
+    async with open_played() as (conn, peer):
+        requests = confirm_each(peer)
+        async with conn.subscribe_live("s") as events:
+            [request] = requests
+            frames = [encode(Command.STREAM_EVENT_APPEARED, request.correlation, appeared(n)) for n in range(4)]
+            frames[2] = encode(Command.STREAM_EVENT_APPEARED, request.correlation, bad)
+            peer.send_bytes(b"".join(frames))
+            assert [(await anext(events)).number for _ in range(2)] == [0, 1]
+            for _ in range(2):
+                with trio.fail_after(1), pytest.raises(ProtocolError, match="no StreamEventAppeared"):
+                    await anext(events)
+            await check_ended(conn, "no StreamEventAppeared")
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 100])
+async def test_a_push_too_large_ends_its_subscription_alone(pieces: int, autojump_clock: MockClock) -> None:
+    """The events before it are handed out, and everybody else goes on."""
+    async with open_played(PLAYED.replace(max_frame_size=4096)) as (conn, peer):
+        requests = confirm_each(peer)
+        async with conn.subscribe_live("s") as events:
+            [request] = requests
+            data = pushed(request, 0, 1) + pushed(request, 2, data=bytes(10_000)) + pushed(request, 3)
+            step = len(data) // pieces
+            for at in range(0, len(data), step):
+                peer.send_bytes(data[at : at + step])
+                if pieces > 1:
+                    await wait_all_tasks_blocked()
+            assert [(await anext(events)).number for _ in range(2)] == [0, 1]
+            for _ in range(2):
+                with trio.fail_after(1), pytest.raises(FrameTooLarge, match="the limit is 4,096") as caught:
+                    await anext(events)
+                assert caught.value.size > 10_000
+            assert (await peer.receive(Command.UNSUBSCRIBE_FROM_STREAM)).correlation == request.correlation
+            await check_alive(conn, peer)
+
+
+async def test_a_confirmation_too_large(autojump_clock: MockClock) -> None:
+    async with open_played(PLAYED.replace(max_frame_size=4096)) as (conn, peer):
+        reply_to(peer, Command.SUBSCRIBE_TO_STREAM, answered(Command.SUBSCRIPTION_CONFIRMATION, bytes(10_000)))
+        with pytest.raises(FrameTooLarge):
+            await conn.subscribe_live("s").__aenter__()
+        await check_alive(conn, peer)
+        assert_nothing_left(conn)
 
 
 async def test_events_in_one_chunk_with_the_confirmation(autojump_clock: MockClock) -> None:
@@ -398,9 +539,12 @@ async def test_a_subscription_cancelled_before_its_confirmation_is_given_back(au
 # Opening.
 
 
-async def open_in_vain(peer: Peer) -> ConnectFailed:
+as_whoever = pytest.mark.parametrize("settings", [PLAYED, ANONYMOUS.replace(first_attempts=1)], ids=["admin", "nobody"])
+
+
+async def open_in_vain(peer: Peer, settings: Settings = PLAYED) -> ConnectFailed:
     with trio.fail_after(20), pytest.raises(ConnectFailed) as caught:
-        async with open_connection(PLAYED, connect=peer.connect):
+        async with open_connection(settings, connect=peer.connect):
             pytest.fail("that was no server")
     assert len(caught.value.attempts) == 1
     assert client_tasks() == []
@@ -424,14 +568,35 @@ async def test_a_peer_that_is_no_event_store(data: bytes, text: str, autojump_cl
     assert text in str(await open_in_vain(peer))
 
 
-async def test_a_peer_that_says_nothing(autojump_clock: MockClock) -> None:
-    await open_in_vain(Peer(mute=ANSWERS))
+@as_whoever
+async def test_a_peer_that_says_nothing(settings: Settings, autojump_clock: MockClock) -> None:
+    await open_in_vain(Peer(mute=ANSWERS), settings)
 
 
-async def test_a_peer_that_only_lives(autojump_clock: MockClock) -> None:
-    """It answers heartbeats and nothing else."""
-    error = await open_in_vain(Peer(mute=[Command.IDENTIFY_CLIENT, Command.PING]))
+@as_whoever
+@pytest.mark.parametrize("mute", [[Command.PING], [Command.IDENTIFY_CLIENT, Command.PING]], ids=["ping", "both"])
+async def test_a_peer_that_only_lives(settings: Settings, mute: list[Command], autojump_clock: MockClock) -> None:
+    """It answers heartbeats and no ping: no server is that old."""
+    error = await open_in_vain(Peer(mute=mute), settings)
     assert isinstance(error.attempts[0], OperationTimedOut)
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (answered(Command.BAD_REQUEST, b"no\nERROR: a lie\x1b[31m"), BadRequest),
+        (answered(Command.PONG, bytes(10_000)), FrameTooLarge),
+        (answered(Command.PONG + 100), ProtocolError),
+    ],
+)
+async def test_a_peer_that_gives_no_answer_to_the_ping(
+    reply: Reply, kind: type[TrioExtremeError], autojump_clock: MockClock
+) -> None:
+    peer = Peer()
+    reply_to(peer, Command.PING, reply)
+    error = await open_in_vain(peer, PLAYED.replace(max_frame_size=4096))
+    assert isinstance(error.attempts[0], kind)
+    assert str(error).isprintable()
 
 
 async def test_a_wrong_password_is_told_at_once(autojump_clock: MockClock) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, strategies as st
 from tests.wire import protocol
 from trio_extreme.errors import ProtocolError
 from trio_extreme.wire import schema
-from trio_extreme.wire.commands import MESSAGES, Command, command_name, decode_payload, parse
+from trio_extreme.wire.commands import MESSAGES, Command, command_name, decode_payload, decode_text, parse
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -37,6 +37,36 @@ def test_names() -> None:
     # Unused: the reply to a filtered backward read is 0xBE.
     assert command_name(0xBD) == "0xBD"
     assert command_name(5) == "0x05"
+
+
+@pytest.mark.parametrize(
+    ("payload", "text"),
+    [
+        (b"", ""),
+        (b"  Not Authenticated\r\n", "Not Authenticated"),
+        # What looks like another line of a log, in any way there is to begin one.
+        (b"no\n\nERROR: a lie", "no ERROR: a lie"),
+        ("a\u2028b\u2029c\x85d\x0be\x0cf".encode(), "a b c d e f"),
+        # What a terminal would obey: colours, the bell, backspaces, letters from right to left.
+        (b"\x1b[31mred\x1b[0m\x07\x08\x00\x7f", "[31mred [0m"),
+        ("\x9b2Ja\u202eb\u200fc".encode(), "2Ja b c"),
+        (b"caf\xe9 \xff", "caf\ufffd \ufffd"),
+        ("\u0160ta \U0001f600".encode(), "\u0160ta \U0001f600"),
+    ],
+)
+def test_a_peers_text(payload: bytes, text: str) -> None:
+    assert decode_text(payload) == text
+
+
+@given(st.binary() | st.text().map(str.encode))
+def test_any_text_of_a_peers_is_one_line_to_print(payload: bytes) -> None:
+    text = decode_text(payload)
+    assert text.isprintable()
+    assert text == text.strip()
+
+
+def test_a_peers_text_is_no_page() -> None:
+    assert decode_text(b"y" * 1_000_000) == "y" * 2000
 
 
 @pytest.mark.parametrize("command", sorted(MESSAGES))

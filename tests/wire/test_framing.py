@@ -20,12 +20,14 @@ from trio_extreme.wire.framing import (
     LENGTH_SIZE,
     MAX_FRAME_SIZE,
     NO_CORRELATION,
+    SKIPPED,
     Frame,
     FrameBuffer,
     decode_credentials,
     encode_credentials,
     encode_frame,
     encode_head,
+    too_large,
 )
 
 if TYPE_CHECKING:
@@ -295,9 +297,37 @@ def test_frames_above_the_limit_are_skipped_whatever_the_split(parts: list[tuple
     for chunk in splits(data, cuts):
         got += buffer.feed(chunk)
         assert buffer.buffered < LENGTH_SIZE + limit
-    assert got == [(3, 0, correlation, b"\xff" * size) for correlation, size in parts if size <= 60]
+    assert [described(frame) for frame in got] == [
+        (SKIPPED, correlation, HEADER_SIZE + size) if size > 60 else (3, correlation, size)
+        for correlation, size in parts
+    ]
     assert oversize.seen == [(correlation, HEADER_SIZE + size) for correlation, size in parts if size > 60]
     assert buffer.buffered == 0
+
+
+def described(frame: Frame) -> tuple[int, bytes, int]:
+    """Command, id, and how large it is, or would have been."""
+    command, _, correlation, body = frame
+    return command, correlation, too_large(body).size if command == SKIPPED else len(body)
+
+
+def test_a_skipped_frame_stands_in_its_place() -> None:
+    """So that whoever it was for learns of it after what came before, and not of what never came."""
+    small, large = encode_frame(3, ID.bytes_le), encode_frame(4, ID.bytes_le, bytes(1000))
+    first, skipped, last = FrameBuffer(100, Oversize()).feed(small + large + small)
+    assert first == last == (3, 0, ID.bytes_le, b"")
+    assert skipped[:3] == (SKIPPED, 0, ID.bytes_le)
+    assert len(skipped[3]) < 100
+    error = too_large(skipped[3])
+    assert (error.size, error.limit) == (HEADER_SIZE + 1000, 100)
+    assert str(error) == "a frame of 1,018 bytes came; the limit is 100 (max_frame_size)"
+
+
+@pytest.mark.parametrize("body", [b"", bytes(15), bytes(17)])
+def test_a_peer_that_sends_the_command_of_skipped_frames(body: bytes) -> None:
+    [frame] = FrameBuffer().feed(encode_frame(SKIPPED, ID.bytes_le, body))
+    with pytest.raises(ProtocolError, match="a frame of command 0x00, which is none"):
+        too_large(frame[3])
 
 
 def test_nearly_2_gb_are_skipped_without_being_stored() -> None:
@@ -307,7 +337,7 @@ def test_nearly_2_gb_are_skipped_without_being_stored() -> None:
     chunk = bytes(1024 * 1024)
     tracemalloc.start()
     try:
-        buffer.feed(raw_head(length))
+        [skipped] = buffer.feed(raw_head(length))
         left = length - HEADER_SIZE
         while left > len(chunk):
             assert buffer.feed(chunk) == []
@@ -318,6 +348,7 @@ def test_nearly_2_gb_are_skipped_without_being_stored() -> None:
     finally:
         tracemalloc.stop()
     assert oversize.seen == [(b"i" * 16, length)]
+    assert described(skipped) == (SKIPPED, b"i" * 16, length)
     assert peak < 4 * len(chunk)
 
 
