@@ -18,7 +18,15 @@ from trio_extreme.errors import (
     StreamDeleted,
     TrioExtremeError,
 )
-from trio_extreme.operations.base import AskAgain, Operation, Resend, access_denied, master_endpoint, server_error
+from trio_extreme.operations.base import (
+    AskAgain,
+    Operation,
+    Resend,
+    access_denied,
+    master_endpoint,
+    server_error,
+    unknown_result,
+)
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Identify, Ping
 from trio_extreme.operations.subscribing import Subscribe
@@ -142,6 +150,10 @@ def test_not_master_with_garbage() -> None:
 
 def test_access_denied_names_what() -> None:
     assert str(access_denied("fly")) == "access denied: the user may not fly"
+
+
+def test_a_result_nobody_knows() -> None:
+    assert str(unknown_result("a read was answered", 77)) == "a read was answered with result 77, which no server sends"
 
 
 def test_what_an_operation_is_by_default() -> None:
