@@ -61,8 +61,10 @@ def test_any_name_and_password_can_be_said(username: str, password: str) -> None
         ("eventstore://u:12@h#", "in a password write #"),
         ("eventstore://u:12@h?page_size=5#secret", "in a password write #"),
         ("eventstore://u:12/secret@h", "in a password write #"),
-        ("eventstore://u:12?secret@h", r"unknown option \(not shown\); known are connect_timeout"),
-        ("eventstore://u:12?Secret5=secret@h", r"unknown option \(not shown\)"),
+        ("eventstore://u:12?secret@h", "in a password write #"),
+        ("eventstore://u:12?page_size=secret@h", "in a password write #"),
+        ("eventstore://u:12?secret&page_size=5@h", "in a password write #"),
+        ("eventstore://u@h?Secret5=secret", r"unknown option \(not shown\); known are connect_timeout"),
         ("eventstore://u@h?" + "secret" * 10, r"unknown option \(not shown\)"),
         ("eventstore://u:secret@h?page_sise=3", "unknown option 'page_sise'; did you mean 'page_size'?"),
         (

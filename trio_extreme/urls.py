@@ -44,7 +44,8 @@ def parse_url(url: str, options: Mapping[str, Callable[[str], object]]) -> dict[
         _refuse_scheme(parts.scheme)
     places = (("host", parts.hostname), ("port", _port(parts)), *_user(parts))
     found: dict[str, Any] = {key: value for key, value in places if value is not None}
-    if parts.path.strip("/") or parts.fragment or "#" in url:
+    # An @ after the ? may well be the one before the host, behind a password that holds a ?: then all before it is one.
+    if parts.path.strip("/") or "#" in url or "@" in parts.query:
         msg = "url: only host, port and ?options are understood; in a password write # ? / @ as %23 %3F %2F %40"
         raise InvalidArgument(msg)
     for key, text in parse_qsl(parts.query, keep_blank_values=True):
