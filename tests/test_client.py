@@ -10,7 +10,7 @@ import trio
 
 from tests.answers import Written, confirmed, event_read, log_page, page, written
 from tests.helpers import new_events
-from tests.peer import ADMIN, ANONYMOUS, Network, Peer, Request, open_to
+from tests.peer import ADMIN, ANONYMOUS, Call, Network, Peer, Request, open_to
 from trio_extreme import (
     ANY,
     END,
@@ -138,6 +138,23 @@ async def test_a_message_that_may_have_changed_something() -> None:
         with pytest.raises(OutcomeUnknown):
             await conn.execute(messages.ScavengeDatabase())
     assert peer.commands() == [Command.SCAVENGE_DATABASE]
+
+
+async def test_scavenging_takes_as_long_as_it_takes(nursery: trio.Nursery) -> None:
+    """Up to `operation_timeout`; an answer is not missed after `attempt_timeout`."""
+    peer = Peer()
+    settings = ANONYMOUS.replace(operation_timeout=60)
+    async with open_to(peer, settings) as conn:
+        scavenge = Call(nursery, conn.execute, messages.ScavengeDatabase())
+        request = await peer.receive(Command.SCAVENGE_DATABASE)
+        await trio.sleep(50)
+        answer = schema.ScavengeDatabaseCompleted(result=0, total_time_ms=50_000, total_space_saved=7)
+        peer.send(Command.SCAVENGE_DATABASE_COMPLETED, request.correlation, answer)
+        assert (await scavenge.value()).total_space_saved == 7
+        began = trio.current_time()
+        with pytest.raises(OutcomeUnknown, match="operation_timeout"):
+            await conn.execute(messages.ScavengeDatabase())
+        assert trio.current_time() - began == pytest.approx(60)
 
 
 async def test_statistics_count() -> None:
@@ -347,7 +364,7 @@ async def test_subscribe(log: bool, nursery: trio.Nursery) -> None:  # noqa: FBT
         else:
             async with conn.subscribe_live("s", resolve_links=False, credentials=OPS):
                 pass
-    request: Any = peer.log[1]
+    (request,) = [request for request in peer.log if request.command == Command.SUBSCRIBE_TO_STREAM]
     assert request.message == schema.SubscribeToStream(event_stream_id="" if log else "s", resolve_link_tos=log)
     assert request.credentials == OPS
 
