@@ -19,6 +19,7 @@ from trio_extreme import (
     AccessDenied,
     ConnectionLost,
     FrameTooLarge,
+    OperationTimedOut,
     Position,
     ProtocolError,
     StreamDeleted,
@@ -184,7 +185,19 @@ async def test_a_server_that_gives_more_than_was_asked_for() -> None:
     peer = Peer()
     peer.handlers[FORWARD] = lambda request: peer.send(FORWARD + 1, request.correlation, page(range(5), 5))
     async with open_to(peer) as conn:
-        assert await numbers(conn.read_stream("s", count=3)) == [0, 1, 2]
+        with pytest.raises(ProtocolError, match="a page of 5 events to who asked for 3"):
+            await numbers(conn.read_stream("s", count=3))
+        with pytest.raises((ProtocolError, ConnectionLost)):
+            await conn.ping()
+
+
+async def test_a_log_page_with_more_than_was_asked_for() -> None:
+    peer = Peer()
+    command = Command.READ_ALL_EVENTS_FORWARD
+    peer.handlers[command] = lambda request: peer.send(command + 1, request.correlation, log_page([0, 10], 0, 20))
+    async with open_to(peer) as conn:
+        with pytest.raises(ProtocolError, match="a page of 2 events to who asked for 1"):
+            await anext(conn.read_all(count=1))
 
 
 async def test_pages_in_lists() -> None:
@@ -214,6 +227,24 @@ async def test_a_page_that_makes_no_progress() -> None:
         # Who says such things is not listened to any more.
         with pytest.raises((ProtocolError, ConnectionLost)):
             await conn.ping()
+
+
+@pytest.mark.parametrize(
+    ("backwards", "start", "answer"),
+    [
+        pytest.param(False, 100, log_page([50], 0, 100), id="forwards"),
+        pytest.param(False, 100, log_page([50], 0, 60), id="forwards, and back"),
+        pytest.param(True, 100, log_page([150], 200, 100), id="backwards"),
+    ],
+)
+async def test_a_log_page_that_makes_no_progress(backwards: bool, start: int, answer: Any) -> None:  # noqa: FBT001
+    """It goes on behind where the peer says it began, and not behind where we asked: the same would come again."""
+    peer = Peer()
+    command = Command.READ_ALL_EVENTS_BACKWARD if backwards else Command.READ_ALL_EVENTS_FORWARD
+    peer.handlers[command] = lambda request: peer.send(command + 1, request.correlation, answer)
+    async with open_to(peer) as conn:
+        with pytest.raises(ProtocolError, match="no progress"):
+            await anext(conn.read_all(start=Position(start, start), backwards=backwards))
 
 
 async def test_of_the_log() -> None:
@@ -355,7 +386,8 @@ async def test_under_async_with_the_next_page_is_under_way() -> None:
             await anext(reader)
             await trio.testing.wait_all_tasks_blocked()
             assert peer.asked == [(0, 8), (8, 64)]
-            assert conn.statistics().in_flight == 1
+            # It is there already, so it takes no place from others.
+            assert conn.statistics().in_flight == 0
             assert await numbers(reader) == list(range(1, 100))
             # Nothing is asked for behind the end.
             await trio.testing.wait_all_tasks_blocked()
@@ -394,6 +426,67 @@ def answer_and_then_fill_the_door(peer: Library, conn: Connection, nursery: trio
     """Another caller waits at the door whenever a page arrives."""
     peer.forward(request)
     Call(nursery, conn.ping)
+
+
+async def test_who_reads_ahead_keeps_nobody_from_the_door() -> None:
+    """Not even itself: what is done with each event needs a place too."""
+    peer = Library(100)
+    async with open_to(peer, ANONYMOUS.replace(max_in_flight=1)) as conn, conn.read_stream("s") as reader:
+        got = []
+        async for event in reader:
+            got.append(event.number)
+            await conn.ping()
+    assert got == list(range(100))
+    assert trio.current_time() == 0
+
+
+async def test_a_page_ahead_is_fetched_late(nursery: trio.Nursery) -> None:
+    """Its time counts from when somebody wants it; what came of it before is mended then."""
+    peer = Library(100)
+    async with open_to(peer) as conn, conn.read_stream("s") as reader:
+        got = [(await anext(reader)).number]
+        del peer.handlers[FORWARD]
+        got += [(await anext(reader)).number for _ in range(7)]
+        request = await peer.receive(FORWARD)
+        peer.send(Command.NOT_HANDLED, request.correlation, not_handled(0))
+        await trio.sleep(2 * ANONYMOUS.operation_timeout)
+        peer.handlers[FORWARD] = peer.forward
+        assert got + await numbers(reader) == list(range(100))
+
+
+async def test_a_page_ahead_that_never_comes() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn, conn.read_stream("s") as reader:
+        await anext(reader)
+        await trio.testing.wait_all_tasks_blocked()
+        peer.handlers[FORWARD] = lambda request: None
+        assert len([await anext(reader) for _ in range(71)]) == 71
+        await trio.sleep(2 * ANONYMOUS.operation_timeout)
+        began = trio.current_time()
+        with pytest.raises(OperationTimedOut):
+            await anext(reader)
+        assert trio.current_time() - began == pytest.approx(ANONYMOUS.operation_timeout)
+
+
+async def test_a_page_ahead_that_cannot_be_sent(nursery: trio.Nursery) -> None:
+    """It waits in the queue, and its time runs all the same once it is wanted."""
+    peer = Library(100)
+    del peer.handlers[FORWARD]
+    async with open_to(peer, ANONYMOUS.replace(heartbeat_timeout=600)) as conn, conn.read_stream("s") as reader:
+        first = Call(nursery, reader.__anext__)
+        request = await peer.receive(FORWARD)
+        peer.hold()
+        under_way = Call(nursery, conn.ping)
+        await trio.testing.wait_all_tasks_blocked()
+        peer.forward(request)
+        await first.value()
+        assert [(await anext(reader)).number for _ in range(7)] == list(range(1, 8))
+        began = trio.current_time()
+        with pytest.raises(OperationTimedOut):
+            await anext(reader)
+        assert trio.current_time() - began == pytest.approx(ANONYMOUS.operation_timeout)
+        peer.release()
+        await under_way.error()
 
 
 async def test_a_page_ahead_that_is_too_large() -> None:

@@ -20,6 +20,7 @@ from trio_extreme import (
     ConnectionLost,
     Credentials,
     DropReason,
+    FrameTooLarge,
     NotReady,
     Position,
     ProtocolError,
@@ -32,6 +33,7 @@ from trio_extreme import (
 from trio_extreme.events import TOMBSTONE_TYPE
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
+from trio_extreme.wire.framing import SKIPPED
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -119,12 +121,12 @@ async def test_what_is_sent(nursery: trio.Nursery) -> None:
         nursery.start_soon(partial(confirm, peer))
         async with conn.subscribe_all_live() as everything:
             assert "the log of all streams" in repr(everything)
-    first, _, second, _ = [request for request in peer.log if request.command in {SUBSCRIBE, UNSUBSCRIBE}]
+    first, left, second, _ = [request for request in peer.log if request.command in {SUBSCRIBE, UNSUBSCRIBE}]
     assert first.message == schema.SubscribeToStream(event_stream_id="s", resolve_link_tos=False)
     assert first.credentials == ops
     assert second.message == schema.SubscribeToStream(event_stream_id="", resolve_link_tos=False)
-    # Unsubscribing asks as who subscribed.
-    assert peer.log[2].credentials == ops
+    # Who may unsubscribe is not asked.
+    assert (left.command, left.credentials) == (UNSUBSCRIBE, None)
 
 
 async def test_events_that_come_with_the_confirmation() -> None:
@@ -228,23 +230,63 @@ async def test_cancelled_while_entering(sent: bool, nursery: trio.Nursery) -> No
             assert [request.command for request in said] == [Command.READ_EVENT]
 
 
+async def test_cancelled_before_entering() -> None:
+    """Nothing of it is sent; who is faster, the caller or the writer, is chance, so it is tried often."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        for _ in range(40):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await conn.subscribe_live("s").__aenter__()
+            assert scope.cancelled_caught
+            await conn.ping()
+    assert peer.commands() == []
+
+
 async def test_entered_once() -> None:
     async with subscribed() as live:
         with pytest.raises(RuntimeError, match="entered once"):
             await live.events.__aenter__()
 
 
-async def test_entering_again_after_it_was_cancelled(nursery: trio.Nursery) -> None:
+@pytest.mark.parametrize("how", ["cancelled", "refused", "at the same time"])
+async def test_entered_once_however_that_ended(how: str, nursery: trio.Nursery) -> None:
+    """What came too late for the first time is not taken for the second's."""
     peer = Peer()
     peer.handlers[UNSUBSCRIBE] = ignore
     async with open_to(peer) as conn:
         events = conn.subscribe_live("s")
-        with trio.move_on_after(1):
-            await events.__aenter__()
-        await peer.receive(SUBSCRIBE)
-        nursery.start_soon(partial(confirm, peer, then=[5]))
-        async with events:
-            assert (await anext(events)).number == 5
+        entering = Call(nursery, events.__aenter__)
+        request = await peer.receive(SUBSCRIBE)
+        if how == "cancelled":
+            entering.scope.cancel()
+        elif how == "refused":
+            peer.send(DROPPED, request.correlation, dropped(Drop.AccessDenied))
+        await trio.testing.wait_all_tasks_blocked()
+        again = Call(nursery, events.__aenter__)
+        await trio.testing.wait_all_tasks_blocked()
+        assert again.done
+        assert "entered once" in str(await again.error())
+        entering.scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+    assert peer.commands().count(SUBSCRIBE) == 1
+
+
+async def test_its_time_is_over_when_it_was_just_confirmed(nursery: trio.Nursery) -> None:
+    """Where the whole program stood still, the sweeper may come right after the confirmation."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        events = conn.subscribe_live("s")
+        entering = Call(nursery, events.__aenter__)
+        request = await peer.receive(SUBSCRIBE)
+        engine = conn._engine
+        (slot,) = engine._calls
+        slot.deliver([(CONFIRMATION, 0, request.correlation, confirmed().SerializeToString())])
+        engine._expire(slot, slot.deadline)
+        await entering.value()
+        peer.send_bytes(pushed(request, 5))
+        assert (await anext(events)).number == 5
+        await events.__aexit__(None, None, None)
 
 
 async def test_iterated_over_outside_its_block() -> None:
@@ -291,6 +333,30 @@ async def test_no_notices_of_one_that_is_there() -> None:
         await live.push(5)
         event: Any = await anext(live.events.with_notices())
         assert event.number == 5
+
+
+async def test_notices_asked_for_before_the_block(nursery: trio.Nursery) -> None:
+    peer = Peer()
+    peer.handlers[UNSUBSCRIBE] = ignore
+    async with open_to(peer) as conn:
+        events = conn.subscribe_live("s")
+        assert events.stream == "s"
+        items = events.with_notices()
+        assert not events.missing
+        nursery.start_soon(partial(confirm, peer, -1))
+        async with events:
+            assert events.missing
+            assert await anext(items) == StreamMissing("s")
+
+
+async def test_notices_after_a_cancelled_step() -> None:
+    async with subscribed(last_number=-1) as live:
+        items = live.events.with_notices()
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await anext(items)
+        assert scope.cancelled_caught
+        assert await anext(items) == StreamMissing("s")
 
 
 async def test_notices_outside_its_block() -> None:
@@ -488,6 +554,43 @@ async def test_the_stream_is_hard_deleted(before: tuple[int, ...]) -> None:
         assert live.unsubscribed() == [live.request.correlation]
 
 
+async def test_an_event_above_the_limit_ends_only_this_one(nursery: trio.Nursery) -> None:
+    async with subscribed(ANONYMOUS.replace(max_frame_size=1024)) as live:
+        requests: list[Request] = []
+
+        async def answer() -> None:
+            requests.append(await confirm(live.peer))
+
+        nursery.start_soon(answer)
+        async with live.conn.subscribe_live("s") as other:
+            large = pushed(live.request, 7, data=bytes(2000))
+            live.peer.send_bytes(pushed(live.request, 5, 6) + large + pushed(live.request, 8))
+            assert await live.take(2) == [5, 6]
+            error = await live.end()
+            assert isinstance(error, FrameTooLarge)
+            assert error.limit == 1024
+            assert error.size > 2000
+            live.peer.send_bytes(pushed(requests[0], 5))
+            assert (await anext(other)).number == 5
+            await live.conn.ping()
+            # The server stops sending what nobody takes.
+            assert live.unsubscribed() == [live.request.correlation]
+
+
+async def test_an_event_above_the_limit_comes_with_the_confirmation(nursery: trio.Nursery) -> None:
+    peer = Peer()
+    peer.handlers[UNSUBSCRIBE] = ignore
+    async with open_to(peer, ANONYMOUS.replace(max_frame_size=1024)) as conn:
+        entering = Call(nursery, conn.subscribe_live("s").__aenter__)
+        request = await peer.receive(SUBSCRIBE)
+        confirmation = encode(CONFIRMATION, request.correlation, confirmed())
+        peer.send_bytes(confirmation + pushed(request, 5, data=bytes(2000)))
+        events = await entering.value()
+        with pytest.raises(FrameTooLarge):
+            await anext(events)
+        await events.__aexit__(None, None, None)
+
+
 async def test_the_connection_is_lost(nursery: trio.Nursery) -> None:
     async with subscribed() as live:
         nursery.start_soon(partial(confirm, live.peer))
@@ -538,3 +641,36 @@ async def test_it_ends_the_connection(frames: list[tuple[int, Any]]) -> None:
         assert isinstance(await live.end(), ProtocolError)
         with pytest.raises((ProtocolError, ConnectionLost)):
             await live.conn.ping()
+
+
+@pytest.mark.parametrize(
+    ("command", "body"),
+    [
+        pytest.param(APPEARED, b"\xff\xff", id="garbage"),
+        pytest.param(APPEARED, b"", id="no event"),
+        pytest.param(APPEARED, 2 * appeared(7).SerializeToString(), id="two events"),
+        pytest.param(DROPPED, b"\xff\xff", id="a drop that is none"),
+        pytest.param(SKIPPED, b"", id="what no server calls a command"),
+        pytest.param(Command.PONG, b"", id="something else"),
+    ],
+)
+async def test_events_before_garbage_are_handed_out(command: int, body: bytes) -> None:
+    async with subscribed() as live:
+        bad = encode(command, live.request.correlation, body)
+        live.peer.send_bytes(pushed(live.request, 5, 6) + bad + pushed(live.request, 8))
+        await trio.testing.wait_all_tasks_blocked()
+        assert await live.take(2) == [5, 6]
+        assert isinstance(await live.end(), ProtocolError)
+        with pytest.raises((ProtocolError, ConnectionLost)):
+            await live.conn.ping()
+
+
+async def test_an_end_is_a_checkpoint_and_an_error_of_its_own_each_time() -> None:
+    async with subscribed() as live:
+        live.send(APPEARED, b"\xff\xff")
+        errors = []
+        for _ in range(3):
+            with trio.testing.assert_checkpoints(), pytest.raises(ProtocolError) as info:
+                await anext(live.events)
+            errors.append(info.value)
+        assert len(set(map(id, errors))) == 3

@@ -196,6 +196,8 @@ class Engine:
     async def finish(self, slot: Slot[T]) -> T:
         """The value of a request that `begin` sent; its deadline counts from now."""
         slot.deadline = self._deadline()
+        # What still waits to be sent had no end at all.
+        slot.expires = min(slot.expires, slot.deadline)
         try:
             return await self._answer(slot)
         finally:
