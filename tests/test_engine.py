@@ -18,11 +18,13 @@ from tests.helpers import assert_nothing_left, new_events
 from tests.peer import ADMIN, ANONYMOUS, Call, Network, Peer, Request, encode, open_to
 from trio_extreme import (
     ANY,
+    AccessDenied,
     BadRequest,
     ConnectFailed,
     ConnectionClosed,
     ConnectionLost,
     Credentials,
+    DeleteResult,
     FrameTooLarge,
     NewEvent,
     NotAuthenticated,
@@ -51,6 +53,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 READ_DONE = Command.READ_EVENT_COMPLETED
 WRITE_DONE = Command.WRITE_EVENTS_COMPLETED
+DELETE_DONE = Command.DELETE_STREAM_COMPLETED
 
 
 async def fail_to_open(settings: Settings, connect: Network | Peer) -> Any:
@@ -78,9 +81,9 @@ async def test_it_says_who_it_is() -> None:
         assert peer.log[0].message == schema.IdentifyClient(
             version=1, connection_name=f"{socket.gethostname()}:{os.getpid()}"
         )
-        # Who gave no name and password has nothing to prove.
-        assert len(peer.log) == 1
-        assert peer.log[0].credentials is None
+        # Who gave no name and password proves none, but the peer has to answer something.
+        assert [request.command for request in peer.log] == [Command.IDENTIFY_CLIENT, Command.PING]
+        assert [request.credentials for request in peer.log] == [None, None]
 
 
 async def test_a_name_of_its_own_and_credentials_that_are_tried() -> None:
@@ -218,9 +221,10 @@ def not_ready_peer() -> Peer:
     return peer
 
 
-async def test_a_silent_peer() -> None:
+@pytest.mark.parametrize("settings", [ANONYMOUS, ADMIN])
+async def test_a_silent_peer(settings: Settings) -> None:
     peer = Peer(mute=[Command.IDENTIFY_CLIENT, Command.PING])
-    failed = await fail_to_open(ADMIN.replace(first_attempts=1), peer)
+    failed = await fail_to_open(settings.replace(first_attempts=1), peer)
     assert isinstance(failed.attempts[0], OperationTimedOut)
     assert "answers nothing: is it the TCP port (1113)" in str(failed)
     assert trio.current_time() == pytest.approx(ADMIN.identify_timeout + ADMIN.attempt_timeout)
@@ -253,6 +257,43 @@ async def test_a_handshake_that_is_none() -> None:
     peer.handlers[Command.PING] = answering(Command.CLIENT_IDENTIFIED)(peer)
     failed = await fail_to_open(ADMIN.replace(first_attempts=1), peer)
     assert isinstance(failed.attempts[0], ProtocolError)
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind", "words"),
+    [(b"what?\n\x1b[31m", BadRequest, "what? [31m"), (bytes(5000), FrameTooLarge, "5,018 bytes")],
+)
+async def test_a_refusal_of_the_handshake_is_a_failed_attempt(
+    payload: bytes, kind: type[Exception], words: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A node that is starting may say anything; the next attempt may find it ready."""
+    refusing = Peer()
+    refusing.handlers[Command.PING] = answering(Command.BAD_REQUEST, payload)(refusing)
+    settings = ANONYMOUS.replace(first_attempts=2, max_frame_size=1024)
+    async with open_connection(settings, connect=Network(refusing, Peer()).connect) as conn:
+        await conn.ping()
+    assert refusing.closed
+    (line,) = warnings(caplog)
+    assert words in line
+    refusing = Peer()
+    refusing.handlers[Command.PING] = answering(Command.BAD_REQUEST, payload)(refusing)
+    failed = await fail_to_open(settings.replace(first_attempts=1), refusing)
+    assert isinstance(failed, ConnectFailed)
+    assert isinstance(failed.attempts[0], kind)
+
+
+async def test_failed_attempts_keep_no_sessions() -> None:
+    """The frames of a traceback would hold the session, and all that its buffer had got."""
+    peers = [Peer(mute=[Command.IDENTIFY_CLIENT]) for _ in range(3)]
+    for peer in peers:
+        peer.handlers[Command.IDENTIFY_CLIENT] = lambda _, peer=peer: peer.send_bytes(b"\x01\0\0\0")
+    failed = await fail_to_open(ANONYMOUS.replace(first_attempts=3), Network(*peers))
+    assert len(failed.attempts) == 3
+    for attempt in failed.attempts:
+        error = attempt
+        while error is not None:
+            assert error.__traceback__ is None
+            error = error.__cause__ or error.__context__
 
 
 # --- cancelled while connecting
@@ -459,8 +500,12 @@ async def test_an_answer_above_the_limit(nursery: trio.Nursery) -> None:
         peer.handlers[Command.WRITE_EVENTS] = answering(WRITE_DONE, bytes(2000))(peer)
         with pytest.raises(FrameTooLarge):
             await conn.read_event("s", 0)
-        with pytest.raises(FrameTooLarge):
-            await conn.append("s", new_events(1))
+        # An answer came, so the write was done or refused: nobody can tell which.
+        events = new_events(1)
+        with pytest.raises(OutcomeUnknown, match="max_frame_size") as info:
+            await conn.append("s", events)
+        assert info.value.event_ids == (events[0].id,)
+        assert isinstance(info.value.__cause__, FrameTooLarge)
         await conn.ping()
 
 
@@ -672,15 +717,138 @@ async def test_a_second_attempt_does_not_undo_the_first(first: str, then: str, n
     assert_nothing_left(conn)
 
 
-async def test_a_second_attempt_may_find_the_version_wrong(nursery: trio.Nursery) -> None:
-    """A server answers an append it carried out before as done, so this one it did not."""
+async def test_a_second_attempt_that_finds_the_version_wrong(nursery: trio.Nursery) -> None:
+    """It may be wrong because of the first, where the server does not remember its ids: a stream deleted meanwhile."""
     peer = Peer()
+    events = new_events(1)
     async with open_to(peer) as conn:
-        append = Call(nursery, conn.append, "s", new_events(1), expected=3)
+        append = Call(nursery, conn.append, "s", events, expected=3)
         await peer.receive()
         request = await peer.receive()
         peer.send(WRITE_DONE, request.correlation, not_written(Written.WrongExpectedVersion))
+        error = await append.error()
+        assert isinstance(error, OutcomeUnknown)
+        assert isinstance(error.__cause__, WrongExpectedVersion)
+        assert error.event_ids == (events[0].id,)
+
+
+@pytest.mark.parametrize("first", ["not ready", "nothing"])
+async def test_what_was_refused_for_certain_is_no_doubt(first: str, nursery: trio.Nursery) -> None:
+    """The first attempt was turned away, or is the only one; then a wrong version is one."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        append = Call(nursery, conn.append, "s", new_events(1), expected=3)
+        request = await peer.receive()
+        if first == "not ready":
+            peer.send(Command.NOT_HANDLED, request.correlation, not_handled(NotHandled.NotReady))
+            request = await peer.receive()
+        peer.send(WRITE_DONE, request.correlation, not_written(Written.WrongExpectedVersion))
         assert isinstance(await append.error(), WrongExpectedVersion)
+
+
+def delete_done(result: int) -> schema.DeleteStreamCompleted:
+    return schema.DeleteStreamCompleted(result=result)
+
+
+async def test_a_second_hard_delete_finds_what_the_first_left(nursery: trio.Nursery) -> None:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        delete = Call(nursery, partial(conn.delete_stream, hard=True), "s", expected=3)
+        await peer.receive(Command.DELETE_STREAM)
+        request = await peer.receive(Command.DELETE_STREAM)
+        peer.send(DELETE_DONE, request.correlation, delete_done(Written.StreamDeleted))
+        # It is deleted, as was asked for; where its record is nobody said.
+        assert await delete.value() == DeleteResult(None)
+        peer.handlers[Command.DELETE_STREAM] = answering(DELETE_DONE, delete_done(Written.StreamDeleted))(peer)
+        # Asked for once, it was deleted by somebody else.
+        with pytest.raises(StreamDeleted):
+            await conn.delete_stream("s", expected=3, hard=True)
+
+
+async def test_a_second_hard_delete_that_is_refused(nursery: trio.Nursery) -> None:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        delete = Call(nursery, partial(conn.delete_stream, hard=True), "s", expected=3)
+        await peer.receive(Command.DELETE_STREAM)
+        request = await peer.receive(Command.DELETE_STREAM)
+        peer.send(DELETE_DONE, request.correlation, delete_done(Written.AccessDenied))
+        error = await delete.error()
+        assert isinstance(error, OutcomeUnknown)
+        assert isinstance(error.__cause__, AccessDenied)
+
+
+# --- nothing is asked again for nobody
+
+
+def expire_attempts(conn: Connection) -> None:
+    """What the sweeper does, at the moment the test wants it."""
+    for slot in conn._engine._calls:
+        conn._engine._expire(slot, slot.expires)
+
+
+@pytest.mark.parametrize(
+    ("verb", "command", "kind"),
+    [
+        (lambda conn: conn.read_event("s", 0), Command.READ_EVENT, ConnectionClosed),
+        (lambda conn: conn.append("s", new_events(1), expected=3), Command.WRITE_EVENTS, OutcomeUnknown),
+    ],
+)
+async def test_the_block_is_left_when_an_attempt_expires(
+    verb: Any, command: int, kind: type[Exception], nursery: trio.Nursery
+) -> None:
+    peer = Peer()
+    async with open_connection(ANONYMOUS, connect=peer.connect) as conn:
+        call = Call(nursery, verb, conn)
+        await peer.receive(command)
+        expire_attempts(conn)
+    error = await call.error()
+    assert isinstance(error, kind)
+    assert isinstance(error.__cause__ or error, ConnectionClosed)
+    assert peer.commands() == [command]
+    assert_nothing_left(conn)
+
+
+async def test_cancelled_when_an_attempt_expires(nursery: trio.Nursery) -> None:
+    """Trio does not cancel who was woken already; asked again, whether it was sent would be chance."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        for number in range(1, 21):
+            append = Call(nursery, conn.append, "s", new_events(1), expected=3)
+            await peer.receive(Command.WRITE_EVENTS)
+            expire_attempts(conn)
+            append.scope.cancel()
+            await trio.testing.wait_all_tasks_blocked()
+            assert_nothing_left(conn)
+            assert len(peer.commands()) == number
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [(not_handled(NotHandled.NotReady), ConnectionClosed), (not_written(Written.CommitTimeout), OutcomeUnknown)],
+)
+async def test_the_block_is_left_before_it_is_asked_again(
+    answer: Any, kind: type[Exception], nursery: trio.Nursery
+) -> None:
+    peer = Peer()
+    async with open_connection(ANONYMOUS, connect=peer.connect) as conn:
+        append = Call(nursery, conn.append, "s", new_events(1), expected=3)
+        request = await peer.receive()
+        peer.send(WRITE_DONE if kind is OutcomeUnknown else Command.NOT_HANDLED, request.correlation, answer)
+        await trio.sleep(ASK_AGAIN_DELAY / 2)
+    assert isinstance(await append.error(), kind)
+    assert peer.commands() == [Command.WRITE_EVENTS]
+
+
+async def test_an_answer_in_time_is_no_expired_attempt(nursery: trio.Nursery) -> None:
+    """Where the program stood still, the answer and the end of its time are seen at once: the answer counts."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        append = Call(nursery, conn.append, "s", new_events(1))
+        request = await peer.receive()
+        (slot,) = conn._engine._calls
+        slot.deliver([(WRITE_DONE, 0, request.correlation, written().SerializeToString())])
+        expire_attempts(conn)
+        assert (await append.value()).last == 0
 
 
 # --- bytes that are none of this protocol
@@ -911,9 +1079,32 @@ async def test_begun_now_and_finished_later() -> None:
         request = await peer.receive(Command.READ_EVENT)
         peer.send(READ_DONE, request.correlation, event_read(7))
         await trio.testing.wait_all_tasks_blocked()
-        assert conn.statistics().in_flight == 1
+        # The answer is here, so its place is free, whoever fetches it when.
+        assert conn.statistics().in_flight == 0
+        await conn.ping()
+        await trio.sleep(100)
         assert (await engine.finish(slot)).number == 7
         await conn.ping()
+
+
+async def test_what_was_begun_is_asked_again_where_it_may_be() -> None:
+    peer = Peer()
+    async with open_to(peer, ANONYMOUS.replace(max_in_flight=1)) as conn:
+        engine = conn._engine
+        slot = engine.begin(last_event(), None)
+        assert slot is not None
+        request = await peer.receive(Command.READ_EVENT)
+        peer.send(Command.NOT_HANDLED, request.correlation, not_handled(NotHandled.NotReady))
+        await trio.sleep(100)
+        # Its place has gone to others; asked again, it takes one more than there are.
+        other = engine.begin(last_event(), None)
+        assert other is not None
+        waiting = await peer.receive(Command.READ_EVENT)
+        peer.handlers[Command.READ_EVENT] = answering(READ_DONE, event_read(7))(peer)
+        assert (await engine.finish(slot)).number == 7
+        assert conn.statistics().in_flight == 1
+        peer.send(READ_DONE, waiting.correlation, event_read(8))
+        assert (await engine.finish(other)).number == 8
 
 
 async def test_begun_and_abandoned() -> None:
