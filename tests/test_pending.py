@@ -289,3 +289,13 @@ def test_a_slot_hands_out_its_failure_anew() -> None:
 def test_all_ids_of_a_connection_begin_the_same() -> None:
     next_id = correlation_ids(lambda size: b"r" * size)
     assert [each[:8] for each in islice(iter(next_id, None), 3)] == [b"rrrrrrrr"] * 3
+
+
+async def test_what_the_server_ended_it_holds_no_more() -> None:
+    mailbox = Mailbox(10, 1000, lambda: None)
+    slot = SubscriptionSlot(Subscribe("s", resolve_links=True), b"", 30, mailbox)
+    slot.sent = True
+    slot.deliver([(Command.SUBSCRIPTION_CONFIRMATION, 0, ID, b"")])
+    assert slot.holds
+    slot.deliver([(Command.SUBSCRIPTION_DROPPED, 0, ID, b"")])
+    assert not slot.holds

@@ -92,15 +92,17 @@ class Engine:
                 await trio.sleep(delay)
             await trio.sleep_forever()
 
-    async def _attempt(self, attempts: Attempts, task_status: trio.TaskStatus[None]) -> float | None:
+    async def _attempt(  # noqa: ASYNC910 - connecting is a checkpoint, however it ends
+        self, attempts: Attempts, task_status: trio.TaskStatus[None]
+    ) -> float | None:
         """Open a session and serve it to its end; where it cannot be opened, the seconds until the next attempt."""
         try:
             stream = await open_stream(self.settings, self._connect)
             await self._serve(stream, task_status)
         except AskAgain as again:
-            return attempts.failed(again.error)
+            return attempts.failed(again.error)  # noqa: ASYNC910 - as above
         except (ConnectionLost, ProtocolError, OperationTimedOut, BadRequest, FrameTooLarge) as error:
-            return attempts.failed(error)
+            return attempts.failed(error)  # noqa: ASYNC910 - as above
         return None
 
     async def _serve(self, stream: trio.abc.Stream, task_status: trio.TaskStatus[None]) -> None:

@@ -5,6 +5,7 @@ None of them shows a password, a token, or the data of an event.
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -80,10 +81,23 @@ class ReadOnly(TrioExtremeError):
     """The connection was opened with `read_only=True`; nothing was sent."""
 
 
-class SubscriptionDropped(TrioExtremeError):
-    """A subscription ended, and nobody here asked for it; `reason` is a `DropReason`."""
+class DropReason(Enum):
+    """Why a subscription ended that nobody here ended."""
 
-    def __init__(self, message: str, reason: object) -> None:
+    #: The consumer was slower than the events came, and the buffer was full. What it held was handed out first.
+    OVERFLOW = "overflow"
+    #: The server ended it; servers do so when they stop.
+    UNSUBSCRIBED = "unsubscribed"
+    #: Its block was left; only who iterates on afterwards meets this.
+    LEFT = "left"
+    #: The server ended it for a reason that no volatile subscription has.
+    OTHER = "other"
+
+
+class SubscriptionDropped(TrioExtremeError):
+    """A subscription ended, and nobody here asked for it."""
+
+    def __init__(self, message: str, reason: DropReason) -> None:
         super().__init__(message)
         self.reason = reason
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from trio_extreme.operations.subscribing import Confirmation
+from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import HEADER_SIZE, LENGTH_SIZE, NO_CORRELATION, SKIPPED, encode_head, too_large
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from trio_extreme.operations.base import Operation
     from trio_extreme.operations.subscribing import Subscribe
     from trio_extreme.wire.framing import Frame
-
 
 T = TypeVar("T")
 
@@ -132,7 +132,7 @@ class Slot(Generic[T]):
 class SubscriptionSlot(Slot[Confirmation]):
     """The request that opens a subscription. Its id stays in use: what is pushed under it goes to the mailbox."""
 
-    __slots__ = ("mailbox", "stream")
+    __slots__ = ("dropped", "mailbox", "stream")
 
     def __init__(
         self,
@@ -145,6 +145,7 @@ class SubscriptionSlot(Slot[Confirmation]):
         super().__init__(operation, credentials, deadline, on_left)
         self.mailbox = mailbox
         self.stream = operation.stream
+        self.dropped = False
 
     def deliver(self, frames: list[Frame]) -> None:
         """The first frame confirms or refuses; events may follow it in the same chunk (pitfall 10)."""
@@ -152,6 +153,7 @@ class SubscriptionSlot(Slot[Confirmation]):
             super().deliver(frames)
             frames = frames[1:]
         if frames:
+            self.dropped = frames[-1][0] == Command.SUBSCRIPTION_DROPPED
             self.mailbox.put(frames)
 
     def fail(self, error: TrioExtremeError) -> None:
@@ -163,8 +165,9 @@ class SubscriptionSlot(Slot[Confirmation]):
 
     @property
     def holds(self) -> bool:
-        """A subscription that was sent, and not refused."""
-        return self.sent and (self.answer is None or self.answer[0] == self.operation.answer)
+        """A subscription that was sent, was not refused, and which the server has not ended."""
+        open_there = self.answer is None or self.answer[0] == self.operation.answer
+        return self.sent and open_there and not self.dropped
 
 
 def fresh(error: TrioExtremeError) -> TrioExtremeError:

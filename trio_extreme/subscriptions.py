@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
-from trio_extreme.errors import ProtocolError, StreamDeleted, SubscriptionDropped, TrioExtremeError
+from trio_extreme.errors import DropReason, ProtocolError, StreamDeleted, SubscriptionDropped, TrioExtremeError
 from trio_extreme.events import TOMBSTONE_TYPE, Events, PushedEvent
 from trio_extreme.iterating import Batches, ListIterator
 from trio_extreme.mailbox import Mailbox
 from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe, drop_error
 from trio_extreme.pending import fresh
-from trio_extreme.values import DropReason, StreamMissing
+from trio_extreme.values import StreamMissing
 from trio_extreme.wire.commands import PARSE_ERRORS, Command, command_name
 from trio_extreme.wire.framing import SKIPPED, too_large
 from trio_extreme.wire.schema import StreamEventsAppeared

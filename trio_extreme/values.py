@@ -45,20 +45,6 @@ class Place(Enum):
 START: Final = Place.START
 END: Final = Place.END
 
-
-class DropReason(Enum):
-    """Why a subscription ended that nobody here ended."""
-
-    #: The consumer was slower than the events came, and the buffer was full. What it held was handed out first.
-    OVERFLOW = "overflow"
-    #: The server ended it; servers do so when they stop.
-    UNSUBSCRIBED = "unsubscribed"
-    #: Its block was left; only who iterates on afterwards meets this.
-    LEFT = "left"
-    #: The server ended it for a reason that no volatile subscription has.
-    OTHER = "other"
-
-
 _POSITION_TEXT = re.compile(r"C:(-?[0-9]{1,19})/P:(-?[0-9]{1,19})(\+?)")
 
 

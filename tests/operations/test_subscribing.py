@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from trio_extreme.errors import AccessDenied, NotAuthenticated, ProtocolError, SubscriptionDropped
+from trio_extreme.errors import AccessDenied, DropReason, NotAuthenticated, ProtocolError, SubscriptionDropped
 from trio_extreme.operations.base import Resend
 from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe, drop_error
-from trio_extreme.values import DropReason
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 

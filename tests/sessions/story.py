@@ -54,7 +54,7 @@ class Story:
         async with conn.subscribe_live(self.stream) as events:
             written = await conn.append(self.stream, self.second, expected=written.last)
             self.told.append(("appended", written.first, written.last))
-            with trio.move_on_after(60):
+            with trio.move_on_after(60):  # noqa: ASYNC100 - anext waits
                 self.told.append(("pushed", [((await anext(events)).number) for _ in self.second]))
         await conn.ping()
         self.told.append("pinged")
@@ -75,7 +75,7 @@ async def tell_story(stream: str, settings: Settings, connect: Connect) -> Story
     """A whole session. Whatever happens, it ends, with an error of ours or none, and leaves no task."""
     before = client_tasks()
     story = Story(stream)
-    with trio.fail_after(LONG_ENOUGH):
+    with trio.fail_after(LONG_ENOUGH):  # noqa: ASYNC912 - opening a connection waits
         try:
             async with open_connection(settings, connect=connect) as conn:
                 await story.tell(conn)

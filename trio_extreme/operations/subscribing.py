@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trio_extreme.errors import ServerError, SubscriptionDropped
+from trio_extreme.errors import DropReason, ServerError, SubscriptionDropped
 from trio_extreme.operations.base import Operation, access_denied
-from trio_extreme.values import DropReason
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
 
