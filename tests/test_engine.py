@@ -284,9 +284,9 @@ async def test_a_refusal_of_the_handshake_is_a_failed_attempt(
 
 async def test_failed_attempts_keep_no_sessions() -> None:
     """The frames of a traceback would hold the session, and all that its buffer had got."""
-    peers = [Peer(mute=[Command.IDENTIFY_CLIENT]) for _ in range(3)]
+    peers = [Peer() for _ in range(3)]
     for peer in peers:
-        peer.handlers[Command.IDENTIFY_CLIENT] = lambda _, peer=peer: peer.send_bytes(b"\x01\0\0\0")
+        peer.send_bytes(b"\x01\0\0\0")
     failed = await fail_to_open(ANONYMOUS.replace(first_attempts=3), Network(*peers))
     assert len(failed.attempts) == 3
     for attempt in failed.attempts:

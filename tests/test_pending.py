@@ -230,6 +230,8 @@ async def test_what_a_subscription_holds() -> None:
     refused.sent = True
     refused.deliver([frame(Command.SUBSCRIPTION_DROPPED, confirmed())])
     assert not refused.holds
+    slot.deliver([EVENT, frame(Command.SUBSCRIPTION_DROPPED, confirmed())])
+    assert not slot.holds
 
 
 async def test_a_confirmed_subscription_fails_at_its_consumer() -> None:

@@ -539,6 +539,8 @@ async def test_the_server_ends_it_in_a_chunk_of_its_own() -> None:
     async with subscribed() as live:
         live.send(DROPPED, dropped(Drop.AccessDenied))
         assert isinstance(await live.end(), AccessDenied)
+    # It knows already.
+    assert live.unsubscribed() == []
 
 
 @pytest.mark.parametrize("before", [(), (5, 6)])
