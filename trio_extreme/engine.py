@@ -174,8 +174,6 @@ class Engine:
 
         Cancelling it: not sent yet, it is never sent; sent, its answer is thrown away.
         """
-        # A caller that is cancelled already sends nothing: at the first wait below, the writer may be the faster one.
-        await trio.lowlevel.checkpoint_if_cancelled()
         slot = Slot(operation, self._encode(credentials), self._deadline(), self._door.leave)
         await self._enter(slot)
         try:

@@ -153,7 +153,7 @@ class SubscriptionSlot(Slot[Confirmation]):
             super().deliver(frames)
             frames = frames[1:]
         if frames:
-            self.dropped = frames[-1][0] == Command.SUBSCRIPTION_DROPPED
+            self.dropped |= frames[-1][0] == Command.SUBSCRIPTION_DROPPED
             self.mailbox.put(frames)
 
     def fail(self, error: TrioExtremeError) -> None:
