@@ -326,7 +326,10 @@ class Engine:
 
     def _raise_for(self, slot: Slot[Any], error: TrioExtremeError) -> NoReturn:
         """Raise what an error means to this call, which gets no answer."""
-        raise self._unknown(slot, error) if slot.doubtful else error
+        final = self._unknown(slot, error) if slot.doubtful else error
+        # The exception that said "ask again" is the loop's own business.
+        final.__suppress_context__ = True
+        raise final
 
     def _unknown(self, slot: Slot[Any], error: Exception) -> OutcomeUnknown:
         msg = f"it is not known whether the server did it: {error}"
