@@ -12,14 +12,14 @@ from hypothesis import given, settings, strategies as st
 
 from trio_extreme.door import Door
 from trio_extreme.errors import ConnectionLost
-from trio_extreme.operations.base import Operation
+from trio_extreme.operations.session import Ping
 from trio_extreme.pending import Slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class Sized(Operation[None]):
+class Sized(Ping):
     """A request whose frame has just this many bytes."""
 
     command = 3

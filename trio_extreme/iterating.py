@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
@@ -22,7 +23,7 @@ Turns by count alone would lose live events: at each of them the socket brings s
 """
 
 
-class ListIterator(Generic[T]):
+class ListIterator(ABC, Generic[T]):
     """An async iterator over what `_take` brings in lists; one task at a time.
 
     Cancellation is noticed before each item, and loses none. Other tasks get their turn whenever a list is fetched, and
@@ -88,9 +89,9 @@ class ListIterator(Generic[T]):
             msg = "another task is waiting for this iterator's next event; one at a time"
             raise trio.BusyResourceError(msg)
 
+    @abstractmethod
     async def _take(self) -> Sequence[T]:
         """The next list, which is not empty. Raises StopAsyncIteration at the end. Always a checkpoint."""
-        raise NotImplementedError
 
 
 class Batches(Generic[T]):

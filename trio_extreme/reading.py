@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -129,12 +130,13 @@ class Reader(ListIterator[E]):
     def _count(self) -> int:
         return self._sizer.count if self._left is None else min(self._left, self._sizer.count)
 
+    @abstractmethod
     def _operation(self, count: int) -> Operation[Any]:
-        raise NotImplementedError
+        """The request for the next page."""
 
+    @abstractmethod
     def _accept(self, page: Any) -> Sequence[E]:
         """Remember where the next page begins; the events of this one."""
-        raise NotImplementedError
 
 
 class StreamReader(Reader[Event]):

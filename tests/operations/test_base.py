@@ -157,14 +157,12 @@ def test_a_result_nobody_knows() -> None:
 
 
 def test_what_an_operation_is_by_default() -> None:
-    operation: Operation[None] = Operation()
+    operation = Ping()
     assert operation.resend is Resend.AGAIN
     assert operation.prompt
     assert list(operation.event_ids) == []
-    with pytest.raises(NotImplementedError):
-        operation.payload()
-    with pytest.raises(NotImplementedError):
-        operation.read(b"")
+    with pytest.raises(TypeError, match="abstract"):
+        Operation()  # type: ignore[abstract]
 
 
 @every

@@ -6,6 +6,7 @@ nothing of connections: correlation ids, credentials, deadlines and the sending 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
@@ -57,7 +58,7 @@ class AskAgain(Exception):
         self.executed = executed
 
 
-class Operation(Generic[T]):
+class Operation(ABC, Generic[T]):
     """One request, whose answer is a `T`."""
 
     command: int
@@ -72,13 +73,13 @@ class Operation(Generic[T]):
         """The ids of the events that this would write."""
         return ()
 
+    @abstractmethod
     def payload(self) -> bytes:
         """The bytes of the request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, payload: bytes) -> T:
         """The value of the answer. Raises a `ServerError`, `AskAgain`, or `ProtocolError` for bytes that are none."""
-        raise NotImplementedError
 
     def decide(self, command: int, payload: bytes) -> T:
         """The value of whatever came back; raises as `read` does, and for the answers any request can get."""
