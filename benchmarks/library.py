@@ -19,7 +19,7 @@ _DATA = bytes(EVENT_SIZE)
 
 def settings(port: int) -> Settings:
     """How the library is connected here: as its defaults are."""
-    return Settings(host="127.0.0.1", port=port, username="admin", password="changeit")  # noqa: S106 (believed anyway)
+    return Settings(host="127.0.0.1", port=port, username="admin", password="changeit")
 
 
 async def live_batches(port: int, events: int) -> float:

@@ -236,7 +236,7 @@ def running_peer(events: int, size: int, *, on_the_fly: bool = False) -> Iterato
     command = [sys.executable, "-m", "benchmarks.peer", f"--events={events}", f"--size={size}"]
     if on_the_fly:
         command.append("--on-the-fly")
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 (ours)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:

@@ -223,7 +223,7 @@ async def test_an_error_while_events_are_made_is_the_callers() -> None:
 
 
 @pytest.mark.parametrize("hard", [False, True])
-async def test_delete(hard: bool) -> None:  # noqa: FBT001
+async def test_delete(hard: bool) -> None:
     answer = schema.DeleteStreamCompleted(result=Written.Success, commit_position=3, prepare_position=3)
     peer = Server(Command.DELETE_STREAM, answer)
     async with open_to(peer) as conn:
@@ -323,7 +323,7 @@ async def test_the_last_number() -> None:
 
 
 @pytest.mark.parametrize(("result", "deleted"), [(1, False), (2, True)])
-async def test_the_last_number_of_what_is_not_there(result: Any, deleted: bool) -> None:  # noqa: FBT001
+async def test_the_last_number_of_what_is_not_there(result: Any, deleted: bool) -> None:
     peer = Server(Command.READ_STREAM_EVENTS_BACKWARD, schema.ReadStreamEventsCompleted(result=result))
     async with open_to(peer) as conn:
         if deleted:
@@ -355,7 +355,7 @@ async def test_a_stream_that_may_be_missing() -> None:
 
 
 @pytest.mark.parametrize("log", [False, True])
-async def test_subscribe(log: bool, nursery: trio.Nursery) -> None:  # noqa: FBT001
+async def test_subscribe(log: bool, nursery: trio.Nursery) -> None:
     peer = Server(Command.SUBSCRIBE_TO_STREAM, confirmed())
     async with open_to(peer) as conn:
         if log:

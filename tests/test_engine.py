@@ -632,7 +632,7 @@ async def test_no_answer_to_an_append_with_any() -> None:
     ],
 )
 @pytest.mark.parametrize("attempt", [7, 100])
-async def test_no_answer_at_all(verb: Any, kind: type[Exception], once: bool, attempt: float) -> None:  # noqa: FBT001
+async def test_no_answer_at_all(verb: Any, kind: type[Exception], once: bool, attempt: float) -> None:
     peer = Peer()
     async with open_to(peer, ANONYMOUS.replace(attempt_timeout=attempt, operation_timeout=20)) as conn:
         with pytest.raises(kind):

@@ -143,7 +143,7 @@ def test_fields() -> None:
 
 
 @pytest.mark.parametrize(("content", "is_json"), [(0, False), (1, True), (2, False)])
-def test_only_content_type_1_is_json(content: int, is_json: bool) -> None:  # noqa: FBT001 - parametrized
+def test_only_content_type_1_is_json(content: int, is_json: bool) -> None:
     assert RecordedEvent(record(data_content_type=content)).is_json is is_json
 
 

@@ -141,7 +141,7 @@ async def test_two_tasks_lose_nothing_between_them(
     items = Lists(MANY)
     got: list[int] = []
 
-    async def consume(first: bool) -> None:  # noqa: FBT001
+    async def consume(first: bool) -> None:
         try:
             while True:
                 # At each list both want to go on in the same turn.

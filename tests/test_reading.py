@@ -68,7 +68,7 @@ class Library(Peer):
         self.asked.append((message.from_event_number, message.max_count))
         return self.asked[-1]
 
-    def give(self, request: Request, numbers: Iterable[int], following: int, end: bool) -> None:  # noqa: FBT001
+    def give(self, request: Request, numbers: Iterable[int], following: int, end: bool) -> None:
         numbers = list(numbers)
         size = max(map(self.size, numbers), default=0)
         answer = page(numbers, following, end=end, last=self.length - 1, size=size)
@@ -237,7 +237,7 @@ async def test_a_page_that_makes_no_progress() -> None:
         pytest.param(True, 100, log_page([150], 200, 100), id="backwards"),
     ],
 )
-async def test_a_log_page_that_makes_no_progress(backwards: bool, start: int, answer: Any) -> None:  # noqa: FBT001
+async def test_a_log_page_that_makes_no_progress(backwards: bool, start: int, answer: Any) -> None:
     """It goes on behind where the peer says it began, and not behind where we asked: the same would come again."""
     peer = Peer()
     command = Command.READ_ALL_EVENTS_BACKWARD if backwards else Command.READ_ALL_EVENTS_FORWARD

@@ -486,7 +486,7 @@ async def test_cancelled() -> None:
     ],
 )
 @pytest.mark.parametrize("in_pieces", [False, True])
-async def test_what_the_peer_probably_is(first_words: bytes, hint: str, in_pieces: bool) -> None:  # noqa: FBT001
+async def test_what_the_peer_probably_is(first_words: bytes, hint: str, in_pieces: bool) -> None:
     peer = quiet()
     async with opened(peer) as session:
         size = 1 if in_pieces else len(first_words) or 1

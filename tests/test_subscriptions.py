@@ -203,7 +203,7 @@ async def test_an_event_before_any_confirmation(nursery: trio.Nursery) -> None:
 
 
 @pytest.mark.parametrize("sent", [False, True])
-async def test_cancelled_while_entering(sent: bool, nursery: trio.Nursery) -> None:  # noqa: FBT001
+async def test_cancelled_while_entering(sent: bool, nursery: trio.Nursery) -> None:
     """The server is told where it may have heard of it, and only there."""
     peer = Peer()
     async with open_to(peer) as conn:

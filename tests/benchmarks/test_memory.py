@@ -15,6 +15,6 @@ MEGABYTE = 1_000_000
 def test_two_thousand_events_of_a_mebibyte_are_read_within_64_megabytes() -> None:
     command = [sys.executable, "-m", "benchmarks.memory"]
 
-    figures = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)  # noqa: S603
+    figures = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
 
     assert figures["peak"] < 64 * MEGABYTE, figures

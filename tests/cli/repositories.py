@@ -16,9 +16,7 @@ ISOLATED = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1"}
 
 def git(folder: Path, *arguments: str, stdin: bytes = b"") -> str:
     command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(  # noqa: S603
-        command, input=stdin, check=True, capture_output=True, env={**os.environ, **ISOLATED}
-    )
+    done = subprocess.run(command, input=stdin, check=True, capture_output=True, env={**os.environ, **ISOLATED})
     return done.stdout.decode("utf-8", "replace").strip()
 
 

@@ -124,7 +124,7 @@ def started(
     """A command in a process of its own, with pipes."""
     command = [*program, *arguments]
     pipes: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **{**pipes, **options}) as process, _killed(process):  # noqa: S603
+    with subprocess.Popen(command, **{**pipes, **options}) as process, _killed(process):
         yield process
 
 
@@ -148,7 +148,7 @@ def at_terminal(*arguments: str, **environment: str) -> Iterator[subprocess.Pope
     command = [sys.executable, "-c", _AT_TERMINAL, *arguments]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", **environment}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, env=environment) as process, _killed(process):  # noqa: S603
+    with subprocess.Popen(command, **pipes, env=environment) as process, _killed(process):
         yield process
 
 

@@ -166,7 +166,7 @@ def test_json_stands_as_it_was_stored(cli: Cli, server: Server, data: bytes) -> 
         ("žluť\n\0\x1b[2J\u2028".encode(), False),
     ],
 )
-def test_what_is_no_json_is_text(cli: Cli, server: Server, data: bytes, is_json: bool) -> None:  # noqa: FBT001
+def test_what_is_no_json_is_text(cli: Cli, server: Server, data: bytes, is_json: bool) -> None:
     line = line_of(cli, server, NewEvent("x", data, is_json=is_json))
     assert line["data_text"] == data.decode()
     assert "data" not in line

@@ -34,9 +34,7 @@ event 4: {'tea': 3, 'coffee': 3, 'water': 4}
 def run_example(name: str) -> str:
     command = [sys.executable, "-X", "utf8", str(EXAMPLES / f"{name}.py")]
     # Our own program, with arguments of our own.
-    return subprocess.run(  # noqa: S603
-        command, check=True, capture_output=True, timeout=30, encoding="utf-8"
-    ).stdout
+    return subprocess.run(command, check=True, capture_output=True, timeout=30, encoding="utf-8").stdout
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -139,7 +139,7 @@ def test_a_page_of_zeros_is_what_servers_from_22_6_leave_out() -> None:
         (ReadStream("s", 3, 50, backwards=True, resolve_links=False, require_master=False), 3, False),
     ],
 )
-def test_a_page_that_makes_no_progress(page: ReadStream, following: int, progress: bool) -> None:  # noqa: FBT001
+def test_a_page_that_makes_no_progress(page: ReadStream, following: int, progress: bool) -> None:
     """A peer could keep a reader busy for ever with it."""
     done = schema.ReadStreamEventsCompleted(next_event_number=following, is_end_of_stream=False).SerializeToString()
     if progress:

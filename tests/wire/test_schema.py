@@ -223,6 +223,6 @@ def test_no_other_clients_messages_can_collide_with_ours() -> None:
 def test_pure_python_protobuf_is_warned_of() -> None:
     environment = os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
     program = [sys.executable, "-W", "error::RuntimeWarning", "-c", "import trio_extreme"]
-    ended = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    ended = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "protobuf runs in pure Python here" in ended.stderr
