@@ -45,10 +45,13 @@ def own_share(data: coverage.CoverageData, source: Path) -> float:
 
 
 def own_tests(source: Path) -> str:
-    """The test file of a module; the whole folder for the command line, whose tests run commands from outside."""
+    """How the test files of a module begin: test_engine.py, test_engine_calls.py.
+
+    For the command line it is the whole folder, whose tests run commands from outside.
+    """
     if source.parts[0] in {"cli", "__main__.py"}:
         return "tests/cli/"
-    return (Path("tests") / source.with_name(f"test_{source.name}")).as_posix()
+    return (Path("tests") / source.with_name(f"test_{source.stem}")).as_posix()
 
 
 def shortfalls() -> Iterator[str]:

@@ -243,3 +243,8 @@ def encode(command: int, correlation: bytes, message: Message | bytes = b"") -> 
     """One frame; a message is sent as it is, without what a real server would fill in."""
     payload = message if isinstance(message, bytes) else message.SerializePartialToString()
     return encode_frame(command, correlation, payload)
+
+
+def answering(command: int, payload: bytes | Any = b"") -> Callable[[Peer], Callable[[Request], None]]:
+    """Makes handlers that answer every request with this."""
+    return lambda peer: lambda request: peer.send(command, request.correlation, payload)
