@@ -289,6 +289,15 @@ async def test_of_the_log_backwards() -> None:
     ]
 
 
+async def test_pages_stay_below_a_small_frame_limit() -> None:
+    peer = Library(200, lambda _: 1000)
+    async with open_to(peer, ANONYMOUS.replace(max_frame_size=32_768)) as conn:
+        assert await numbers(conn.read_stream("s")) == list(range(200))
+    # No page was too large, so each begins where the one before it ended.
+    ends = [start + count for start, count in peer.asked]
+    assert [start for start, _ in peer.asked] == [0, *ends[:-1]]
+
+
 # --- the last number
 
 
@@ -393,6 +402,13 @@ async def test_under_async_with_the_next_page_is_under_way() -> None:
             await trio.testing.wait_all_tasks_blocked()
             assert peer.asked == [(0, 8), (8, 64), (72, 500)]
         assert conn.statistics().in_flight == 0
+
+
+async def test_the_next_page_is_asked_for_before_a_body_that_never_waits() -> None:
+    peer = Library(100)
+    async with open_to(peer) as conn, conn.read_stream("s") as reader:
+        await anext(reader)
+        assert peer.asked == [(0, 8), (8, 64)]
 
 
 async def test_what_is_ahead_is_abandoned_when_the_block_is_left() -> None:
