@@ -408,6 +408,9 @@ async def test_the_next_page_is_asked_for_before_a_body_that_never_waits() -> No
     peer = Library(100)
     async with open_to(peer) as conn, conn.read_stream("s") as reader:
         await anext(reader)
+        # The writer has it in its hands.
+        assert conn.statistics().queued_bytes == 0
+        await trio.testing.wait_all_tasks_blocked()
         assert peer.asked == [(0, 8), (8, 64)]
 
 

@@ -104,9 +104,7 @@ class Reader(ListIterator[E]):
                 self._done = self._done or not self._left
             if self._read_ahead and not self._done:
                 self._ahead = self._engine.begin(self._operation(self._count()), self._credentials)
-                # The writer's turn, or the request would wait for a body that never waits. Not to be cancelled here:
-                # the page would be lost.
-                await trio.lowlevel.cancel_shielded_checkpoint()
+                await _let_others_run()
             if events:
                 return events
         await trio.lowlevel.checkpoint()
@@ -137,6 +135,15 @@ class Reader(ListIterator[E]):
     @abstractmethod
     def _accept(self, page: Any) -> Sequence[E]:
         """Remember where the next page begins; the events of this one."""
+
+
+async def _let_others_run() -> None:
+    """Have the writer send what was queued, or it would wait for a body that never waits.
+
+    Twice, because who runs first within a turn is chance. Not to be cancelled: the page in hand would be lost.
+    """
+    await trio.lowlevel.cancel_shielded_checkpoint()
+    await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 class StreamReader(Reader[Event]):
