@@ -11,9 +11,11 @@ from trio.testing import wait_all_tasks_blocked
 from tests.embedded.talk import ADMIN, Talk, append, new_event, new_events, new_id, pack, read_stream, subscribe
 from trio_extreme.embedded.acl import DEFAULT_USERS
 from trio_extreme.embedded.connection import Connection
+from trio_extreme.embedded.line import Line
 from trio_extreme.embedded.memory import MemoryStream, memory_connection
 from trio_extreme.embedded.service import Service
 from trio_extreme.embedded.store import Store
+from trio_extreme.embedded.timetable import Timetable
 from trio_extreme.embedded.versions import VERSIONS, find_version
 from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import NO_CORRELATION
@@ -32,7 +34,7 @@ def new_service(version: str = "4.1.1") -> Service:
 @asynccontextmanager
 async def serving(service: Service, capacity: int = 256 * 1024) -> AsyncIterator[tuple[Connection, Talk]]:
     ours, theirs = memory_connection(capacity)
-    connection = Connection(service, ours, Random(1))
+    connection = Connection(service, ours, Random(1), Line(Timetable()))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         yield connection, Talk(theirs)
@@ -136,7 +138,7 @@ class Resetting(MemoryStream):
 async def test_a_reset_ends_it(autojump_clock: None) -> None:
     ours, theirs = memory_connection()
     ours.__class__ = Resetting
-    await Connection(new_service(), ours, Random(1)).run()
+    await Connection(new_service(), ours, Random(1), Line(Timetable())).run()
     assert await theirs.receive_some() == b""
 
 
@@ -266,7 +268,7 @@ async def test_what_waits_is_counted_before_a_package_is_queued(autojump_clock: 
     service.store.append("people", -2, [new_event(data=bytes(11 * MIB))])
     async with serving(service) as (connection, talk):
         await ask_for_pages(talk, 1)
-        assert not connection._hanging_up
+        assert not connection.hanging_up
         page = await talk.hear()
         assert page is not None
         assert len(page.message.events) == 1
@@ -274,7 +276,7 @@ async def test_what_waits_is_counted_before_a_package_is_queued(autojump_clock: 
         await ask_for_pages(talk, 1)
         await talk.tell(Command.PING)
         await wait_all_tasks_blocked()
-        assert connection._hanging_up
+        assert connection.hanging_up
         assert (await talk.hear() or page).command == FORWARD + 1
         reason = await talk.hear()
         assert reason is not None
@@ -291,9 +293,9 @@ async def test_too_many_packages_close_it(autojump_clock: None) -> None:
         service.hub.publish(appended)
         await wait_all_tasks_blocked()
         service.hub.publish([record] * 50_001)
-        assert not connection._hanging_up
+        assert not connection.hanging_up
         service.hub.publish([record])
-        assert connection._hanging_up
+        assert connection.hanging_up
         service.hub.publish([record])
         assert len(connection._queue) == 1
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
+    from trio_extreme.embedded.line import Line
     from trio_extreme.embedded.service import Service
 
 _JOIN = 65_536
@@ -40,16 +41,23 @@ _GRACE = 1.0
 class Connection:
     """One client that is connected, from its first byte to the closing of its stream."""
 
-    def __init__(self, service: Service, stream: trio.abc.Stream, random: Random) -> None:
-        self.client = Client(self._send, self._hang_up)
+    def __init__(self, service: Service, stream: trio.abc.Stream, random: Random, line: Line) -> None:
+        self.client = Client(self._send, self.hang_up)
+        #: The package that is being answered.
+        self.asked: Frame | None = None
+        #: Whether nothing more is answered.
+        self.hanging_up = False
+        #: Packages that the line has delayed and will yet queue.
+        self.on_its_way = 0
         self._service = service
+        self._line = line
         self._stream = stream
         self._random = random
         self._queue: deque[bytes] = deque()
         self._unsent = 0
         self._idle_writer = trio.lowlevel.ParkingLot()
         self._chunks = 0
-        self._hanging_up = False
+        self._vanished = False
         self._scope = trio.CancelScope()
 
     def __repr__(self) -> str:
@@ -63,18 +71,27 @@ class Connection:
                     nursery.start_soon(self._read)
                     nursery.start_soon(self._write)
                     nursery.start_soon(self._watch)
+            if self._vanished:
+                await self._swallow()
         finally:
             self._service.hub.forget(self.client)
             await trio.aclose_forcefully(self._stream)
 
     def cut(self) -> None:
         """End it at once, without a word, as a network does."""
+        self.hanging_up = True
         self._scope.cancel()
+
+    def vanish(self) -> None:
+        """End it, but leave its client without any sign of that: what it sends is taken, and goes nowhere."""
+        self._vanished = True
+        self._service.hub.forget(self.client)
+        self.cut()
 
     def shut_down(self) -> None:
         """End it as a server does that shuts down: its subscriptions are told."""
         self._service.hub.drop_all(self.client)
-        self._hang_up()
+        self.hang_up()
 
     async def _read(self) -> None:  # noqa: ASYNC910 - it ends with the connection
         buffer = FrameBuffer()
@@ -82,21 +99,31 @@ class Connection:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 while chunk := await self._stream.receive_some(READ_SIZE):
                     self._chunks += 1
+                    if self._line.stopped:
+                        await self._line.go_on()
                     await self._answer(buffer.feed(chunk))
                     buffer.check()
+            await self._line.go_on()
             self.cut()
         except ProtocolError as error:
             self._service.hang_up(self.client, f"Invalid TCP frame received. Error: {error}.")
 
     async def _answer(self, frames: Sequence[Frame]) -> None:  # noqa: ASYNC910 - the reader waits for the socket next
         for index, frame in enumerate(frames, 1):
-            if self._hanging_up:
+            if self.hanging_up:
                 return  # noqa: ASYNC910 - as above
+            self.asked = frame
             self._service.receive(self.client, frame)
+            self.asked = None
             if self._unsent > _PIECE:
                 await self._let_writer_go_on()
             elif index % _YIELD_AFTER == 0:
-                await trio.lowlevel.checkpoint()
+                await self._line.go_on()
+
+    async def _swallow(self) -> None:
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            while await self._stream.receive_some(READ_SIZE):
+                pass
 
     async def _let_writer_go_on(self) -> None:  # noqa: ASYNC910 - only where there is something unsent
         """Give the writer turns as long as it uses them.
@@ -107,12 +134,12 @@ class Connection:
         idle_turns = 0
         while self._unsent > _PIECE and idle_turns < _IDLE_TURNS:
             unsent = self._unsent
-            await trio.lowlevel.checkpoint()
+            await self._line.go_on()
             idle_turns = idle_turns + 1 if self._unsent == unsent else 0
 
     async def _write(self) -> None:  # noqa: ASYNC910 - it ends with the connection
         try:
-            while self._queue or not self._hanging_up:
+            while self._queue or self.on_its_way or not self.hanging_up:
                 if self._queue:
                     await self._send_pieces(memoryview(self._take()))
                 else:
@@ -125,6 +152,8 @@ class Connection:
         """Send it so that it is seen how far it has come."""
         for start in range(0, len(data), _PIECE):
             piece = data[start : start + _PIECE]
+            if self._line.stopped:
+                await self._line.go_on()
             await self._stream.send_all(piece)
             self._unsent -= len(piece)
 
@@ -146,16 +175,18 @@ class Connection:
         seen = 0
         while True:
             await trio.sleep(version.heartbeat_interval)
+            await self._line.go_on()
             if self._chunks == seen:
                 self.client.reply(Command.HEARTBEAT_REQUEST, self._random.randbytes(16))
                 await trio.sleep(version.heartbeat_timeout)
+                await self._line.go_on()
                 if self._chunks == seen:
                     self.cut()
             seen = self._chunks
 
     def _send(self, frame: bytes) -> None:
         """Queue a frame; the limits are on what waited before it, as in real servers."""
-        if self._hanging_up:
+        if self.hanging_up:
             return
         version = self._service.store.version
         if len(self._queue) > version.queue_limit:
@@ -166,6 +197,13 @@ class Connection:
             self._put(frame)
 
     def _put(self, frame: bytes) -> None:
+        if self._line.busy:
+            self._line.take(self, frame)
+        else:
+            self.queue(frame)
+
+    def queue(self, frame: bytes) -> None:
+        """Send a frame after those that are queued."""
         self._queue.append(frame)
         self._unsent += len(frame)
         self._idle_writer.unpark()
@@ -174,10 +212,10 @@ class Connection:
         """Close at once: the reason comes after whatever is being sent, if the client reads it in time."""
         self._queue.clear()
         self._put(encode_frame(Command.BAD_REQUEST, NO_CORRELATION, text.encode()))
-        self._hang_up()
+        self.hang_up()
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         """Answer nothing more, and close when what is queued has been sent, or cannot be in time."""
-        self._hanging_up = True
+        self.hanging_up = True
         self._idle_writer.unpark()
-        self._scope.deadline = min(self._scope.deadline, trio.current_time() + _GRACE)
+        self._scope.deadline = min(self._scope.deadline, trio.current_time() + _GRACE + self._line.delay)

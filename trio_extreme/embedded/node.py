@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import struct
+import sys
 import time
 from contextlib import asynccontextmanager
 from random import Random
+from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_extreme.embedded.acl import DEFAULT_USERS, User
 from trio_extreme.embedded.connection import Connection
+from trio_extreme.embedded.faults import Faults
+from trio_extreme.embedded.line import Line
 from trio_extreme.embedded.memory import memory_connection
 from trio_extreme.embedded.service import Service
 from trio_extreme.embedded.store import Store
+from trio_extreme.embedded.timetable import Timetable
 from trio_extreme.embedded.versions import find_version
 from trio_extreme.settings import Settings
 from trio_extreme.tasks import open_plain_nursery
@@ -25,6 +31,8 @@ _NAME_PORT = 1113
 """The port that a node without sockets goes by: what a real server's is by default."""
 _CLOSING_TIME = 0.5
 """Seconds that connections get to end when the node stops."""
+_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""What to set SO_LINGER to, so that closing a socket resets its connection."""
 
 
 class Node:
@@ -41,6 +49,10 @@ class Node:
         self._nursery: trio.Nursery | None = None
         self._connections: dict[Connection, None] = {}
         self._all_ended = trio.lowlevel.ParkingLot()
+        self._timetable = Timetable()
+        self._line = Line(self._timetable)
+        #: What can go wrong with it, for tests.
+        self.faults = Faults(service, self._connections, self._line, self._timetable, random)
 
     def __repr__(self) -> str:
         return f"<Node {self.store.version.name} at {self.host}:{self.port}, {len(self._connections)} connections>"
@@ -65,28 +77,44 @@ class Node:
         if self._nursery is None:
             msg = f"nothing listens at {host}:{port}: the node was closed"
             raise ConnectionRefusedError(msg)
+        if self.faults.refuses_connections:
+            msg = f"nothing listens at {host}:{port}: the node refuses connections"
+            raise ConnectionRefusedError(msg)
         ours, theirs = memory_connection()
-        self._nursery.start_soon(self._serve, ours)
+        self._nursery.start_soon(self._serve, self._admit(ours))
         return theirs
 
     def disconnect_all(self) -> None:
         """Cut every connection without a word, as a network does that fails. New ones are welcome."""
-        for connection in self._connections:
-            connection.cut()
+        self.faults.kill_connections()
 
-    async def _serve(self, stream: trio.abc.Stream) -> None:
-        connection = Connection(self._service, stream, self._random)
+    def _admit(self, stream: trio.abc.Stream) -> Connection:
+        connection = Connection(self._service, stream, self._random, self._line)
         self._connections[connection] = None
+        return connection
+
+    async def _serve_socket(self, stream: trio.SocketStream) -> None:
+        if self.faults.refuses_connections:
+            stream.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
+            await trio.aclose_forcefully(stream)
+        else:
+            await self._serve(self._admit(stream))
+
+    async def _serve(self, connection: Connection) -> None:
         try:
             await connection.run()
         finally:
-            del self._connections[connection]
+            # A client that vanished was forgotten before.
+            self._connections.pop(connection, None)
+            self._line.forget(connection)
             self._all_ended.unpark_all()
 
     async def _listen(self, port: int, *, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
         listeners = await trio.open_tcp_listeners(port, host=self.host)
         self.port = listeners[0].socket.getsockname()[1]
-        await trio.serve_listeners(self._serve, listeners, handler_nursery=self._nursery, task_status=task_status)
+        await trio.serve_listeners(
+            self._serve_socket, listeners, handler_nursery=self._nursery, task_status=task_status
+        )
 
     async def _run(self, port: int | None, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
         """Everything that runs, until the scope that is reported back is cancelled.
@@ -96,6 +124,7 @@ class Node:
         with trio.CancelScope() as scope:
             async with open_plain_nursery() as nursery:
                 self._nursery = nursery
+                nursery.start_soon(self._timetable.run)
                 if port is not None:
                     await nursery.start(self._listen, port)
                 task_status.started(scope)
@@ -107,6 +136,7 @@ class Node:
     async def _stop(self) -> None:  # noqa: ASYNC910 - only where somebody is connected
         """Say goodbye to every client, and wait for those that listen."""
         self._nursery = None
+        self.faults.clear()
         for connection in self._connections:
             connection.shut_down()
         while self._connections:

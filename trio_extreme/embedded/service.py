@@ -40,6 +40,27 @@ _UNANSWERED = frozenset(
     )
 )
 """What nodes send each other when they forward requests: from a client it is taken and ignored."""
+REFUSED_BY_STARTING = frozenset(
+    (
+        Command.WRITE_EVENTS,
+        Command.DELETE_STREAM,
+        Command.READ_EVENT,
+        Command.READ_STREAM_EVENTS_FORWARD,
+        Command.READ_STREAM_EVENTS_BACKWARD,
+        Command.READ_ALL_EVENTS_FORWARD,
+        Command.READ_ALL_EVENTS_BACKWARD,
+        Command.SUBSCRIBE_TO_STREAM,
+    )
+)
+"""What a node that is not ready answers NotHandled (docs/protocol.md, 1.4): whatever reads, writes or subscribes."""
+ANSWERED = REFUSED_BY_STARTING | {
+    Command.UNSUBSCRIBE_FROM_STREAM,
+    Command.HEARTBEAT_REQUEST,
+    Command.PING,
+    Command.AUTHENTICATE,
+    Command.IDENTIFY_CLIENT,
+}
+"""What this node has an answer to other than BadRequest."""
 
 
 class Service:
@@ -50,7 +71,7 @@ class Service:
         self.hub = Hub(store)
         self.users = users
         reads, writes = Reads(store), Writes(store, self.hub)
-        self._handlers: dict[int, Callable[[Request], None]] = {
+        self._ready_handlers: dict[int, Callable[[Request], None]] = {
             Command.WRITE_EVENTS: writes.append,
             Command.DELETE_STREAM: writes.delete,
             Command.READ_EVENT: reads.event,
@@ -61,9 +82,15 @@ class Service:
             Command.SUBSCRIBE_TO_STREAM: self.hub.subscribe,
             Command.UNSUBSCRIBE_FROM_STREAM: self.hub.unsubscribe,
         }
+        self._handlers = self._ready_handlers
 
     def __repr__(self) -> str:
         return f"<Service of {self.store!r}>"
+
+    def set_ready(self, *, ready: bool) -> None:
+        """Serve requests, or refuse them as a node does that is starting."""
+        refusing = dict.fromkeys(REFUSED_BY_STARTING, _not_ready)
+        self._handlers = self._ready_handlers if ready else self._ready_handlers | refusing
 
     def receive(self, client: Client, frame: Frame) -> None:
         """Answer one package, if it is to be answered.
@@ -161,6 +188,11 @@ def _identify(client: Client, correlation: bytes, payload: bytes) -> None:
     client.speaks = message.version
     client.name = message.connection_name
     client.reply(Command.CLIENT_IDENTIFIED, correlation)
+
+
+def _not_ready(request: Request) -> None:
+    # The reason is NotReady, which is zero and still there: servers set what their definition requires.
+    request.reply(Command.NOT_HANDLED, schema.NotHandled(reason=schema.NotHandled.NotHandledReason.NotReady))
 
 
 def _refuse(client: Client, command: int, correlation: bytes, reason: str) -> None:

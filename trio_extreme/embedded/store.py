@@ -228,6 +228,10 @@ class Store:
             record = self._write_metadata(stream, dump({"$tb": self.version.tombstone}))
         return Written(record.number, record.number, record.position, [record])
 
+    def forget_recent(self) -> None:
+        """Forget which ids were written of late, as a server does that starts again."""
+        self._recent = Recent()
+
     def _decide(self, stream: str, expected: int, ids: Sequence[bytes]) -> _Decision:
         """What to do with an append (docs/protocol.md, 3.1): write it, call it written already, or refuse it."""
         current = self.last_number(stream)

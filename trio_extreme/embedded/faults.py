@@ -1,0 +1,348 @@
+"""What can go wrong with a node, for tests: `node.faults`. docs/faults.md says what a client sees of each.
+
+    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
+        with node.faults.pause(): ...
+        node.faults.drop_reply(Command.WRITE_EVENTS, kill=True)
+        await conn.append(...)
+
+Nothing here waits, but `play`, and all times are Trio's: under a mock clock and a seed, the same happens each time.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager
+from functools import partial
+from math import isfinite
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from trio_extreme.embedded.line import Line, Rule, Treatment
+from trio_extreme.embedded.service import ANSWERED, REFUSED_BY_STARTING
+from trio_extreme.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Iterable, Mapping
+    from typing import Self
+
+    from trio_extreme.embedded.connection import Connection
+    from trio_extreme.embedded.service import Service
+    from trio_extreme.embedded.timetable import Timetable
+    from trio_extreme.wire.commands import Command
+
+logger = logging.getLogger("trio_extreme.embedded")
+
+
+class Happening(NamedTuple):
+    """One entry of `Faults.history`."""
+
+    time: float
+    #: The method of `Faults`.
+    name: str
+    #: With what, or that it is over, or whom it hit.
+    details: str
+
+
+class Lasting(AbstractContextManager["Lasting"]):
+    """A fault that lasts until it is ended: by its own time, by the method that says so, or as a `with` block's end."""
+
+    def __init__(self, timetable: Timetable, note: Callable[[str], None], end: Callable[[], None]) -> None:
+        self.active = False
+        self._timetable = timetable
+        self._note = note
+        self._end = end
+        self._end_time = float("inf")
+
+    def __repr__(self) -> str:
+        return f"<Lasting, {'active' if self.active else 'over'}>"
+
+    def begin(self, details: str, seconds: float | None) -> Self:
+        """Begin, or begin again with another end."""
+        self.active = True
+        self._end_time = float("inf") if seconds is None else trio.current_time() + seconds
+        self._note(details + ("" if seconds is None else f" for {seconds:g} s"))
+        if seconds is not None:
+            self._timetable.after(seconds, self._end_in_time)
+        return self
+
+    def end(self) -> None:
+        """End it, where it has not ended yet."""
+        if self.active:
+            self.active = False
+            self._note("over")
+            self._end()
+
+    def _end_in_time(self) -> None:
+        # It may have begun again since.
+        if trio.current_time() >= self._end_time:
+            self.end()
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+class Faults:
+    """The faults of one node.
+
+    Those that last take their `seconds`; without, they last until they are ended, and are a context manager that ends
+    them. Begun again while it lasts, a fault has the new end.
+
+    Those that wait for answers (`answer_late`, `answer_twice`, `drop_reply`) are for the next `count` answers to
+    requests of `command`; without one, to any request that reads, writes or subscribes: pings, heartbeats,
+    unsubscribing and what identifies a client only count where they are named. Where several wait for the same answer,
+    the first one gets it.
+    """
+
+    def __init__(
+        self, service: Service, connections: dict[Connection, None], line: Line, timetable: Timetable, random: Random
+    ) -> None:
+        #: All that was done and all that it hit, oldest first.
+        self.history: list[Happening] = []
+        self._service = service
+        self._connections = connections
+        self._line = line
+        self._random = random
+        self._timetable = timetable
+        self._pause = self._lasting("pause", line.resume)
+        self._refusal = self._lasting("refuse")
+        self._down = self._lasting("restart")
+        self._starting = self._lasting("not_ready", partial(service.set_ready, ready=True))
+        self._delay = self._lasting("delay", partial(line.set_delay, 0))
+
+    def __repr__(self) -> str:
+        return f"<Faults: {len(self.history)} happened>"
+
+    def _lasting(self, name: str, end: Callable[[], None] = lambda: None) -> Lasting:
+        return Lasting(self._timetable, partial(self._note, name), end)
+
+    # Of connections
+
+    def kill_connections(self) -> None:
+        """Cut every connection without a word, as a network does that fails. New ones are welcome."""
+        self._note("kill_connections", _connections(len(self._connections)))
+        for connection in self._connections:
+            connection.cut()
+
+    def half_open(self) -> None:
+        """Let every connection die without its client being told: what is sent, either way, goes nowhere.
+
+        New ones are fine. The node forgets these, and nothing brings them back; what a socket still has to deliver,
+        it delivers. They are closed when the client closes them, or with the node.
+        """
+        self._note("half_open", _connections(len(self._connections)))
+        for connection in self._connections:
+            connection.vanish()
+            self._line.forget(connection)
+        self._connections.clear()
+
+    def cut_inside_frame(self, where: int | Random | None = None, *, each: bool = True) -> None:
+        """Send only the first `where` bytes of the next package to each connection there is, and then cut that one.
+
+        At least one byte is left out. `where` is a number from 1 on, or draws it; without, the node's own chance does.
+        Not `each`: only the next package is cut, whichever connection it is for.
+        """
+        if isinstance(where, int):
+            _check(where > 0, f"where: {where} bytes are no part of a frame")
+        where = self._random if where is None else where
+        self._note("cut_inside_frame", _connections(len(self._connections)) if each else "the next package")
+        if each:
+            self._line.cut_each(self._connections, where)
+        else:
+            self._line.cut_next(where)
+
+    def refuse(self, seconds: float | None = None) -> Lasting:
+        """Refuse new connections; those that exist live on.
+
+        `node.connect` raises `ConnectionRefusedError`. A socket is accepted and reset at once: closing the port would
+        let others have it.
+        """
+        _check_seconds(seconds)
+        return self._refusal.begin("new connections", seconds)
+
+    def accept(self) -> None:
+        """End `refuse`."""
+        self._refusal.end()
+
+    @property
+    def refuses_connections(self) -> bool:
+        """Whether new connections are refused at present: by `refuse`, or because the node is down."""
+        return self._refusal.active or self._down.active
+
+    # Of the node
+
+    def pause(self, seconds: float | None = None) -> Lasting:
+        """Stop the node's process: it reads, answers and sends nothing, heartbeats neither.
+
+        Connections can be made, for that is what a system does for its processes, and wait. When it goes on, it does
+        so where it was: with what was sent to it meanwhile.
+        """
+        _check_seconds(seconds)
+        self._line.stop()
+        return self._pause.begin("the process is stopped", seconds)
+
+    def resume(self) -> None:
+        """End `pause`."""
+        self._pause.end()
+
+    def not_ready(self, seconds: float | None = None) -> Lasting:
+        """Answer NotHandled with the reason NotReady whatever reads, writes or subscribes, as a node that starts.
+
+        Pings, heartbeats and subscriptions that exist go on.
+        """
+        _check_seconds(seconds)
+        self._service.set_ready(ready=False)
+        return self._starting.begin("requests are refused", seconds)
+
+    def ready(self) -> None:
+        """End `not_ready`."""
+        self._starting.end()
+
+    def restart(self, down: float = 0.0, *, graceful: bool = False) -> None:
+        """Stop the node and start it again: connections end, and new ones are refused for `down` seconds.
+
+        What was written is kept, and which event ids were written of late is forgotten: whoever appends again what was
+        written before, with ANY, writes it twice. Gracefully, subscriptions are told that they end and what was
+        answered is still sent; else connections are cut. A node that was paused runs again.
+        """
+        _check_seconds(down)
+        self._note("restart", f"{'graceful' if graceful else 'killed'}, {_connections(len(self._connections))}")
+        self._pause.end()
+        self._service.store.forget_recent()
+        for connection in self._connections:
+            connection.shut_down() if graceful else connection.cut()
+        if down:
+            self._down.begin("down", down)
+
+    # Of packages
+
+    def delay(self, seconds: float, *, lasting: float | None = None) -> Lasting:
+        """Let every package of the node leave that much later, in the same order; 0 ends it.
+
+        What is on its way when it ends leaves at once. `lasting`: the seconds after which it ends by itself.
+        """
+        _check_seconds(seconds)
+        _check_seconds(lasting)
+        if not seconds:
+            self._delay.end()
+            return self._delay
+        self._line.set_delay(seconds)
+        return self._delay.begin(f"{seconds:g} s", lasting)
+
+    def answer_late(self, seconds: float, command: Command | None = None, *, count: int = 1) -> None:
+        """Send the next answers that much later, and let others pass them.
+
+        Requests are done when they come. What else is sent under the same correlation id waits with the answer: no
+        server pushes an event before it confirmed the subscription.
+        """
+        _check_seconds(seconds)
+        self._add("answer_late", f"{seconds:g} s", command, count, partial(self._line.keep, seconds))
+
+    def answer_twice(self, command: Command | None = None, *, count: int = 1) -> None:
+        """Send the next answers twice. What is pushed to subscriptions is no answer."""
+        self._add("answer_twice", "", command, count, self._send_twice)
+
+    def _send_twice(self, connection: Connection, frame: bytes) -> None:
+        self._line.pass_on(connection, frame)
+        self._line.pass_on(connection, frame)
+
+    def drop_reply(self, command: Command | None = None, *, count: int = 1, kill: bool = False) -> None:
+        """Do what the next requests ask, and never answer them; `kill` cuts the connection instead of the answer.
+
+        Who has sent a write then cannot know whether it was written.
+        """
+        treat: Treatment = _cut if kill else _drop
+        self._add("drop_reply", "the connection is cut" if kill else "", command, count, treat)
+
+    def _add(self, name: str, details: str, command: Command | None, count: int, treat: Treatment) -> None:
+        _check(count > 0, f"count: {count} answers are none")
+        _check(command is None or command in ANSWERED, f"command: {command!r} is no request that this node answers")
+        commands: Container[int] = REFUSED_BY_STARTING if command is None else (command,)
+        which = "any" if command is None else command.name
+        self._note(name, f"armed: {which} ×{count} {details}".rstrip())
+
+        def hit(connection: Connection, frame: bytes) -> None:
+            self._note(name, f"hit: {connection!r}")
+            treat(connection, frame)
+
+        self._line.add(Rule(commands, count, hit))
+
+    # All of them
+
+    def clear(self) -> None:
+        """End every fault that lasts, and those that wait for a package. What is late leaves at once."""
+        for fault in (self._pause, self._refusal, self._down, self._delay, self._starting):
+            fault.end()
+        self._line.clear()
+
+    async def play(
+        self,
+        seed: int | Random,
+        *,
+        seconds: float,
+        rate: float = 1.0,
+        longest: float = 5.0,
+        names: Iterable[str] | None = None,
+    ) -> None:
+        """Let faults happen for a while, drawn from a seed: when, which, and how long each lasts.
+
+        On average there are `rate` a second, and none lasts longer than `longest`; `names` are those to draw from, all
+        of `PLAYED` without. When it returns, or is cancelled, all faults are over.
+        """
+        random = seed if isinstance(seed, Random) else Random(seed)  # noqa: S311 - chance that can be repeated
+        known = list(PLAYED) if names is None else [name for name in names if _check_name(name)]
+        try:
+            with trio.move_on_after(seconds):
+                while True:
+                    await trio.sleep(random.expovariate(rate))
+                    PLAYED[random.choice(known)](self, random, random.uniform(0, longest))
+        finally:
+            self.clear()
+
+    def _note(self, name: str, details: str) -> None:
+        happening = Happening(trio.current_time(), name, details)
+        self.history.append(happening)
+        logger.info("fault at %.3f: %s, %s", *happening)
+
+
+PLAYED: Mapping[str, Callable[[Faults, Random, float], object]] = {
+    "kill_connections": lambda faults, _, __: faults.kill_connections(),
+    "half_open": lambda faults, _, __: faults.half_open(),
+    "cut_inside_frame": lambda faults, random, _: faults.cut_inside_frame(random.randint(1, 100)),
+    "refuse": lambda faults, _, seconds: faults.refuse(seconds),
+    "pause": lambda faults, _, seconds: faults.pause(seconds),
+    "not_ready": lambda faults, _, seconds: faults.not_ready(seconds),
+    "restart": lambda faults, random, seconds: faults.restart(seconds, graceful=random.choice((True, False))),
+    "delay": lambda faults, random, seconds: faults.delay(random.uniform(0.001, 0.5), lasting=seconds),
+    "answer_late": lambda faults, random, seconds: faults.answer_late(seconds, count=random.randint(1, 3)),
+    "answer_twice": lambda faults, random, _: faults.answer_twice(count=random.randint(1, 3)),
+    "drop_reply": lambda faults, random, _: faults.drop_reply(kill=random.choice((True, False))),
+}
+"""What `Faults.play` draws from: a fault with chance for what it needs to know, and seconds for how long it lasts."""
+
+
+def _cut(connection: Connection, _: bytes) -> None:
+    connection.cut()
+
+
+def _drop(connection: Connection, _: bytes) -> None:
+    """Do nothing."""
+
+
+def _connections(number: int) -> str:
+    return f"{number} connection{'' if number == 1 else 's'}"
+
+
+def _check_name(name: str) -> bool:
+    _check(name in PLAYED, f"names: {name!r} is none of {', '.join(PLAYED)}")
+    return True
+
+
+def _check_seconds(seconds: float | None) -> None:
+    _check(seconds is None or (isfinite(seconds) and seconds >= 0), f"{seconds} seconds cannot be waited for")
+
+
+def _check(condition: bool, text: str) -> None:  # noqa: FBT001 - as `assert` has it
+    if not condition:
+        raise InvalidArgument(text)
