@@ -47,7 +47,7 @@ class Connection:
         self.asked: Frame | None = None
         #: Whether nothing more is answered.
         self.hanging_up = False
-        #: Packages that the line has delayed and will yet queue.
+        #: How many packages the line has delayed and will yet queue.
         self.on_its_way = 0
         self._service = service
         self._line = line
@@ -120,7 +120,8 @@ class Connection:
             elif index % _YIELD_AFTER == 0:
                 await self._line.go_on()
 
-    async def _swallow(self) -> None:
+    async def _swallow(self) -> None:  # noqa: ASYNC910 - it ends with the stream
+        """Take what is sent until the client closes; the stream must stay open for it not to notice."""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             while await self._stream.receive_some(READ_SIZE):
                 pass
@@ -193,17 +194,13 @@ class Connection:
             self._overflow(f"Connection queue size is too large: {len(self._queue)}.")
         elif version.send_limit is not None and self._unsent > version.send_limit:
             self._overflow(f"Connection pending send bytes is too large: {self._unsent}.")
-        else:
-            self._put(frame)
-
-    def _put(self, frame: bytes) -> None:
-        if self._line.busy:
+        elif self._line.busy:
             self._line.take(self, frame)
         else:
             self.queue(frame)
 
     def queue(self, frame: bytes) -> None:
-        """Send a frame after those that are queued."""
+        """Send a frame after those that are queued: the last step, for the line to take where a fault delays it."""
         self._queue.append(frame)
         self._unsent += len(frame)
         self._idle_writer.unpark()
@@ -211,7 +208,7 @@ class Connection:
     def _overflow(self, text: str) -> None:
         """Close at once: the reason comes after whatever is being sent, if the client reads it in time."""
         self._queue.clear()
-        self._put(encode_frame(Command.BAD_REQUEST, NO_CORRELATION, text.encode()))
+        self._line.pass_on(self, encode_frame(Command.BAD_REQUEST, NO_CORRELATION, text.encode()))
         self.hang_up()
 
     def hang_up(self) -> None:

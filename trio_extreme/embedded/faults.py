@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from trio_extreme.embedded.line import Line, Rule, Treatment
-from trio_extreme.embedded.service import ANSWERED, REFUSED_BY_STARTING
+from trio_extreme.embedded.line import AnswerTreatment, Line, Rule
 from trio_extreme.errors import InvalidArgument
+from trio_extreme.wire.commands import Command, command_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from trio_extreme.embedded.connection import Connection
     from trio_extreme.embedded.service import Service
     from trio_extreme.embedded.timetable import Timetable
-    from trio_extreme.wire.commands import Command
+    from trio_extreme.wire.framing import Frame
 
 logger = logging.getLogger("trio_extreme.embedded")
 
@@ -46,7 +46,7 @@ class Happening(NamedTuple):
 
 
 class Lasting(AbstractContextManager["Lasting"]):
-    """A fault that lasts until it is ended: by its own time, by the method that says so, or as a `with` block's end."""
+    """A fault that lasts until it is ended: by its own time, by the method for it, or with the block it is held in."""
 
     def __init__(self, timetable: Timetable, note: Callable[[str], None], end: Callable[[], None]) -> None:
         self.active = False
@@ -121,7 +121,7 @@ class Faults:
 
     def kill_connections(self) -> None:
         """Cut every connection without a word, as a network does that fails. New ones are welcome."""
-        self._note("kill_connections", _connections(len(self._connections)))
+        self._note("kill_connections", self._everybody())
         for connection in self._connections:
             connection.cut()
 
@@ -131,7 +131,7 @@ class Faults:
         New ones are fine. The node forgets these, and nothing brings them back; what a socket still has to deliver,
         it delivers. They are closed when the client closes them, or with the node.
         """
-        self._note("half_open", _connections(len(self._connections)))
+        self._note("half_open", self._everybody())
         for connection in self._connections:
             connection.vanish()
             self._line.forget(connection)
@@ -140,17 +140,23 @@ class Faults:
     def cut_inside_frame(self, where: int | Random | None = None, *, each: bool = True) -> None:
         """Send only the first `where` bytes of the next package to each connection there is, and then cut that one.
 
-        At least one byte is left out. `where` is a number from 1 on, or draws it; without, the node's own chance does.
-        Not `each`: only the next package is cut, whichever connection it is for.
+        At least one byte is sent and one left out. A `Random` draws how many; without, the node's own does. Not `each`:
+        only the next package is cut, whichever connection it is for.
         """
-        if isinstance(where, int):
-            _check(where > 0, f"where: {where} bytes are no part of a frame")
-        where = self._random if where is None else where
-        self._note("cut_inside_frame", _connections(len(self._connections)) if each else "the next package")
+        _check(not isinstance(where, int) or where > 0, f"where: {where} bytes are no part of a frame")
+        self._note("cut_inside_frame", f"waits for {self._everybody() if each else 'one package'}")
+        treat = partial(self._cut_inside, self._random if where is None else where)
         if each:
-            self._line.cut_each(self._connections, where)
+            self._line.treat_each(self._connections, treat)
         else:
-            self._line.cut_next(where)
+            self._line.treat_next(treat)
+
+    def _cut_inside(self, where: int | Random, connection: Connection, frame: bytes) -> None:
+        most = len(frame) - 1
+        size = where.randint(1, most) if isinstance(where, Random) else min(where, most)
+        self._note("cut_inside_frame", f"{size} of {len(frame)} bytes to {connection.client!r}")
+        self._line.send(connection, frame[:size])
+        connection.hang_up()
 
     def refuse(self, seconds: float | None = None) -> Lasting:
         """Refuse new connections; those that exist live on.
@@ -207,11 +213,14 @@ class Faults:
         answered is still sent; else connections are cut. A node that was paused runs again.
         """
         _check_seconds(down)
-        self._note("restart", f"{'graceful' if graceful else 'killed'}, {_connections(len(self._connections))}")
-        self._pause.end()
+        self._note("restart", f"{'graceful' if graceful else 'killed'}, {self._everybody()}")
         self._service.store.forget_recent()
         for connection in self._connections:
-            connection.shut_down() if graceful else connection.cut()
+            if graceful:
+                connection.shut_down()
+            else:
+                connection.cut()
+        self._pause.end()
         if down:
             self._down.begin("down", down)
 
@@ -237,34 +246,40 @@ class Faults:
         server pushes an event before it confirmed the subscription.
         """
         _check_seconds(seconds)
-        self._add("answer_late", f"{seconds:g} s", command, count, partial(self._line.keep, seconds))
+        self._add("answer_late", f", {seconds:g} s late", command, count, partial(self._line.keep, seconds))
 
     def answer_twice(self, command: Command | None = None, *, count: int = 1) -> None:
         """Send the next answers twice. What is pushed to subscriptions is no answer."""
         self._add("answer_twice", "", command, count, self._send_twice)
 
-    def _send_twice(self, connection: Connection, frame: bytes) -> None:
-        self._line.pass_on(connection, frame)
-        self._line.pass_on(connection, frame)
+    def _send_twice(self, connection: Connection, _: Frame, answer: bytes) -> None:
+        self._line.pass_on(connection, answer)
+        self._line.pass_on(connection, answer)
 
     def drop_reply(self, command: Command | None = None, *, count: int = 1, kill: bool = False) -> None:
         """Do what the next requests ask, and never answer them; `kill` cuts the connection instead of the answer.
 
-        Who has sent a write then cannot know whether it was written.
+        Who has sent a write then cannot know whether it was written. A subscription of which this is the confirmation
+        is none: no server pushes events of one that it has not confirmed.
         """
-        treat: Treatment = _cut if kill else _drop
-        self._add("drop_reply", "the connection is cut" if kill else "", command, count, treat)
+        treat = _cut if kill else self._drop
+        self._add("drop_reply", ", and cuts the connection" if kill else "", command, count, treat)
 
-    def _add(self, name: str, details: str, command: Command | None, count: int, treat: Treatment) -> None:
+    def _drop(self, connection: Connection, request: Frame, _: bytes) -> None:
+        command, _flags, correlation, _payload = request
+        if command == Command.SUBSCRIBE_TO_STREAM:
+            self._service.hub.remove(connection.client, correlation)
+
+    def _add(self, name: str, details: str, command: Command | None, count: int, treat: AnswerTreatment) -> None:
         _check(count > 0, f"count: {count} answers are none")
-        _check(command is None or command in ANSWERED, f"command: {command!r} is no request that this node answers")
-        commands: Container[int] = REFUSED_BY_STARTING if command is None else (command,)
-        which = "any" if command is None else command.name
-        self._note(name, f"armed: {which} ×{count} {details}".rstrip())
+        _check(command is None or command in self._service.answered, f"command: {command!r} is no request of this node")
+        commands: Container[int] = self._service.requests if command is None else (command,)
+        which = "any request" if command is None else command.name
+        self._note(name, f"waits for {count} × {which}{details}")
 
-        def hit(connection: Connection, frame: bytes) -> None:
-            self._note(name, f"hit: {connection!r}")
-            treat(connection, frame)
+        def hit(connection: Connection, request: Frame, answer: bytes) -> None:
+            self._note(name, f"{command_name(request[0])} of {connection.client!r}")
+            treat(connection, request, answer)
 
         self._line.add(Rule(commands, count, hit))
 
@@ -300,6 +315,10 @@ class Faults:
         finally:
             self.clear()
 
+    def _everybody(self) -> str:
+        number = len(self._connections)
+        return f"{number} connection{'' if number == 1 else 's'}"
+
     def _note(self, name: str, details: str) -> None:
         happening = Happening(trio.current_time(), name, details)
         self.history.append(happening)
@@ -322,16 +341,8 @@ PLAYED: Mapping[str, Callable[[Faults, Random, float], object]] = {
 """What `Faults.play` draws from: a fault with chance for what it needs to know, and seconds for how long it lasts."""
 
 
-def _cut(connection: Connection, _: bytes) -> None:
+def _cut(connection: Connection, _: Frame, __: bytes) -> None:
     connection.cut()
-
-
-def _drop(connection: Connection, _: bytes) -> None:
-    """Do nothing."""
-
-
-def _connections(number: int) -> str:
-    return f"{number} connection{'' if number == 1 else 's'}"
 
 
 def _check_name(name: str) -> bool:
@@ -340,7 +351,8 @@ def _check_name(name: str) -> bool:
 
 
 def _check_seconds(seconds: float | None) -> None:
-    _check(seconds is None or (isfinite(seconds) and seconds >= 0), f"{seconds} seconds cannot be waited for")
+    text = f"seconds: {seconds!r} is no time that can be waited for"
+    _check(seconds is None or (isfinite(seconds) and seconds >= 0), text)
 
 
 def _check(condition: bool, text: str) -> None:  # noqa: FBT001 - as `assert` has it

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 from typing import TYPE_CHECKING, TypeAlias
 
 import trio
 
 from trio_extreme.wire.commands import Command
-from trio_extreme.wire.framing import FrameBuffer
+from trio_extreme.wire.framing import Frame, FrameBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -25,7 +24,9 @@ if TYPE_CHECKING:
     from trio_extreme.embedded.timetable import Timetable
 
 Treatment: TypeAlias = "Callable[[Connection, bytes], None]"
-"""What is done with an answer in place of sending it."""
+"""What is done with a package in place of sending it; it may call `Line.send`."""
+AnswerTreatment: TypeAlias = "Callable[[Connection, Frame, bytes], None]"
+"""What is done with the answer to a request; it may call `Line.pass_on`."""
 
 
 @dataclass
@@ -36,7 +37,7 @@ class Rule:
     """Those of the requests."""
     left: int
     """How many answers it is still for."""
-    treat: Treatment
+    treat: AnswerTreatment
 
 
 class Line:
@@ -53,8 +54,8 @@ class Line:
         self._going_on = trio.lowlevel.ParkingLot()
         self._rules: list[Rule] = []
         self._late: dict[tuple[Connection, bytes], list[bytes]] = {}
-        self._cuts: dict[Connection, int | Random] = {}
-        self._cut_next: int | Random | None = None
+        self._treat_each: dict[Connection, Treatment] = {}
+        self._treat_next: Treatment | None = None
         self._travelling: deque[tuple[float, Connection, bytes]] = deque()
 
     def __repr__(self) -> str:
@@ -84,14 +85,14 @@ class Line:
         self._rules.append(rule)
         self._look()
 
-    def cut_each(self, connections: Iterable[Connection], where: int | Random) -> None:
-        """Cut the next package to each of these connections."""
-        self._cuts.update(dict.fromkeys(connections, where))
+    def treat_each(self, connections: Iterable[Connection], treat: Treatment) -> None:
+        """Treat so the next package to each of these connections."""
+        self._treat_each.update(dict.fromkeys(connections, treat))
         self._look()
 
-    def cut_next(self, where: int | Random) -> None:
-        """Cut the next package, whoever it is for."""
-        self._cut_next = where
+    def treat_next(self, treat: Treatment) -> None:
+        """Treat so the next package, whoever it is for."""
+        self._treat_next = treat
         self._look()
 
     def set_delay(self, seconds: float) -> None:
@@ -101,25 +102,24 @@ class Line:
         self._look()
 
     def clear(self) -> None:
-        """Forget rules and cuts, and send what is late."""
+        """Let go of what is late, and treat no package any more."""
         self._rules.clear()
-        self._cuts.clear()
-        self._cut_next = None
+        self._treat_each.clear()
+        self._treat_next = None
         for connection, correlation in list(self._late):
             self._release(connection, correlation)
         self._look()
 
     def forget(self, connection: Connection) -> None:
         """The connection has ended."""
-        self._cuts.pop(connection, None)
+        self._treat_each.pop(connection, None)
         for key in [key for key in self._late if key[0] is connection]:
             del self._late[key]
         self._look()
 
     def _look(self) -> None:
         """Whether there is anything to do."""
-        cuts = self._cuts or self._cut_next is not None
-        self.busy = bool(self._rules or self._late or cuts or self.delay or self._travelling)
+        self.busy = bool(self._rules or self._late or self._treat_each or self._treat_next or self.delay)
 
     # What becomes of a package
 
@@ -129,29 +129,26 @@ class Line:
         late = self._late.get((connection, correlation))
         if late is not None:
             late.append(frame)
-        elif rule := self._find_rule(connection, command, correlation):
-            rule.treat(connection, frame)
-        else:
+        elif connection.asked is None or not _is_answer(command, correlation, connection.asked):
             self.pass_on(connection, frame)
+        else:
+            self._answer(connection, connection.asked, frame)
         self._look()
 
-    def _find_rule(self, connection: Connection, command: int, correlation: bytes) -> Rule | None:
-        """The rule for it, one answer shorter, if this is an answer and there is one."""
-        asked = connection.asked
-        if asked is None or asked[2] != correlation or command == Command.STREAM_EVENT_APPEARED:
-            return None
+    def _answer(self, connection: Connection, request: Frame, answer: bytes) -> None:
         for rule in self._rules:
-            if asked[0] in rule.commands:
+            if request[0] in rule.commands:
                 rule.left -= 1
                 if not rule.left:
                     self._rules.remove(rule)
-                return rule
-        return None
+                rule.treat(connection, request, answer)
+                return
+        self.pass_on(connection, answer)
 
-    def keep(self, seconds: float, connection: Connection, frame: bytes) -> None:
+    def keep(self, seconds: float, connection: Connection, request: Frame, answer: bytes) -> None:
         """Send an answer later, and let others pass it."""
-        _, correlation = _read_head(frame)
-        self._late[connection, correlation] = [frame]
+        _, _, correlation, _ = request
+        self._late[connection, correlation] = [answer]
         self._timetable.after(seconds, partial(self._release, connection, correlation))
 
     def _release(self, connection: Connection, correlation: bytes) -> None:
@@ -160,24 +157,16 @@ class Line:
         self._look()
 
     def pass_on(self, connection: Connection, frame: bytes) -> None:
-        """Send it, in part where it is to be cut."""
+        """Send it, or what it is in for."""
         if connection.hanging_up:
             return
-        where = self._take_cut(connection)
-        if where is None:
-            self._send(connection, frame)
-        else:
-            most = len(frame) - 1
-            self._send(connection, frame[: where.randint(1, most) if isinstance(where, Random) else min(where, most)])
-            connection.hang_up()
+        treat = self._treat_each.pop(connection, None)
+        if treat is None:
+            treat, self._treat_next = self._treat_next, None
+        (treat or self.send)(connection, frame)
 
-    def _take_cut(self, connection: Connection) -> int | Random | None:
-        where = self._cuts.pop(connection, None)
-        if where is None:
-            where, self._cut_next = self._cut_next, None
-        return where
-
-    def _send(self, connection: Connection, frame: bytes) -> None:
+    def send(self, connection: Connection, frame: bytes) -> None:
+        """Send it, later where there is a delay."""
         if self.delay:
             self._travelling.append((trio.current_time() + self.delay, connection, frame))
             connection.on_its_way += 1
@@ -192,6 +181,11 @@ class Line:
             _, connection, frame = self._travelling.popleft()
             connection.on_its_way -= 1
             connection.queue(frame)
+
+
+def _is_answer(command: int, correlation: bytes, request: Frame) -> bool:
+    """Whether what goes out while a request is handled is its answer: events may be pushed meanwhile."""
+    return correlation == request[2] and command != Command.STREAM_EVENT_APPEARED
 
 
 def _read_head(frame: bytes) -> tuple[int, bytes]:

@@ -51,7 +51,7 @@ class Node:
         self._all_ended = trio.lowlevel.ParkingLot()
         self._timetable = Timetable()
         self._line = Line(self._timetable)
-        #: What can go wrong with it, for tests.
+        #: What can go wrong with it, for whoever tests a client: `node.faults.pause()`.
         self.faults = Faults(service, self._connections, self._line, self._timetable, random)
 
     def __repr__(self) -> str:
@@ -71,14 +71,13 @@ class Node:
     async def connect(self, host: str, port: int) -> trio.abc.Stream:
         """A stream in memory to this node, whatever host and port are: the seam of `trio_extreme.transport.Connect`.
 
-        Raises `ConnectionRefusedError` once the node has stopped. Cancelling leaves no connection behind.
+        Raises `ConnectionRefusedError` once the node has stopped, or while a fault refuses connections. Cancelling
+        leaves no connection behind.
         """
         await trio.lowlevel.checkpoint()
-        if self._nursery is None:
-            msg = f"nothing listens at {host}:{port}: the node was closed"
-            raise ConnectionRefusedError(msg)
-        if self.faults.refuses_connections:
-            msg = f"nothing listens at {host}:{port}: the node refuses connections"
+        if self._nursery is None or self.faults.refuses_connections:
+            reason = "the node was closed" if self._nursery is None else "a fault of the node refuses connections"
+            msg = f"nothing listens at {host}:{port}: {reason}"
             raise ConnectionRefusedError(msg)
         ours, theirs = memory_connection()
         self._nursery.start_soon(self._serve, self._admit(ours))

@@ -40,27 +40,8 @@ _UNANSWERED = frozenset(
     )
 )
 """What nodes send each other when they forward requests: from a client it is taken and ignored."""
-REFUSED_BY_STARTING = frozenset(
-    (
-        Command.WRITE_EVENTS,
-        Command.DELETE_STREAM,
-        Command.READ_EVENT,
-        Command.READ_STREAM_EVENTS_FORWARD,
-        Command.READ_STREAM_EVENTS_BACKWARD,
-        Command.READ_ALL_EVENTS_FORWARD,
-        Command.READ_ALL_EVENTS_BACKWARD,
-        Command.SUBSCRIBE_TO_STREAM,
-    )
-)
-"""What a node that is not ready answers NotHandled (docs/protocol.md, 1.4): whatever reads, writes or subscribes."""
-ANSWERED = REFUSED_BY_STARTING | {
-    Command.UNSUBSCRIBE_FROM_STREAM,
-    Command.HEARTBEAT_REQUEST,
-    Command.PING,
-    Command.AUTHENTICATE,
-    Command.IDENTIFY_CLIENT,
-}
-"""What this node has an answer to other than BadRequest."""
+_ABOUT_CONNECTIONS = frozenset((Command.HEARTBEAT_REQUEST, Command.PING, Command.IDENTIFY_CLIENT, Command.AUTHENTICATE))
+"""What concerns the connection itself: the node answers it in every state."""
 
 
 class Service:
@@ -71,7 +52,7 @@ class Service:
         self.hub = Hub(store)
         self.users = users
         reads, writes = Reads(store), Writes(store, self.hub)
-        self._ready_handlers: dict[int, Callable[[Request], None]] = {
+        served: dict[int, Callable[[Request], None]] = {
             Command.WRITE_EVENTS: writes.append,
             Command.DELETE_STREAM: writes.delete,
             Command.READ_EVENT: reads.event,
@@ -82,15 +63,18 @@ class Service:
             Command.SUBSCRIBE_TO_STREAM: self.hub.subscribe,
             Command.UNSUBSCRIBE_FROM_STREAM: self.hub.unsubscribe,
         }
-        self._handlers = self._ready_handlers
+        #: Whatever reads, writes or subscribes: what a node that is starting refuses (docs/protocol.md, 1.4).
+        self.requests = served.keys() - {Command.UNSUBSCRIBE_FROM_STREAM}
+        #: Every command that has another answer than BadRequest.
+        self.answered = served.keys() | _ABOUT_CONNECTIONS
+        self._served = self._handlers = served
 
     def __repr__(self) -> str:
         return f"<Service of {self.store!r}>"
 
     def set_ready(self, *, ready: bool) -> None:
         """Serve requests, or refuse them as a node does that is starting."""
-        refusing = dict.fromkeys(REFUSED_BY_STARTING, _not_ready)
-        self._handlers = self._ready_handlers if ready else self._ready_handlers | refusing
+        self._handlers = self._served if ready else self._served | dict.fromkeys(self.requests, _refuse_for_now)
 
     def receive(self, client: Client, frame: Frame) -> None:
         """Answer one package, if it is to be answered.
@@ -190,8 +174,7 @@ def _identify(client: Client, correlation: bytes, payload: bytes) -> None:
     client.reply(Command.CLIENT_IDENTIFIED, correlation)
 
 
-def _not_ready(request: Request) -> None:
-    # The reason is NotReady, which is zero and still there: servers set what their definition requires.
+def _refuse_for_now(request: Request) -> None:
     request.reply(Command.NOT_HANDLED, schema.NotHandled(reason=schema.NotHandled.NotHandledReason.NotReady))
 
 

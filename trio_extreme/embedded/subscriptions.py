@@ -59,11 +59,18 @@ class Hub:
 
     def unsubscribe(self, request: Request) -> None:
         """UnsubscribeFromStream. An id without a subscription gets no answer."""
-        subscription = request.client.subscriptions.pop(request.correlation, None)
-        if subscription is not None:
-            self._remove(subscription)
+        if self.remove(request.client, request.correlation):
             # The reason is Unsubscribed, which servers leave out.
             request.reply(Command.SUBSCRIPTION_DROPPED, schema.SubscriptionDropped())
+
+    def remove(self, client: Client, correlation: bytes) -> bool:
+        """End the subscription of this id without a word. False where there is none."""
+        subscription = client.subscriptions.pop(correlation, None)
+        if subscription is None:
+            return False
+        subscriptions = self._by_stream[subscription.stream]
+        self._put(subscription.stream, [other for other in subscriptions if other is not subscription])
+        return True
 
     def publish(self, records: Iterable[Record]) -> None:
         """Push what was written to all that subscribed to it."""
@@ -101,10 +108,6 @@ class Hub:
                 resolved = resolve(self._store, record) if resolves else Resolved(record)
                 payloads[key] = encode_field(1, encode_resolved(resolved, wide=client.wide))
             client.reply(Command.STREAM_EVENT_APPEARED, correlation, payloads[key])
-
-    def _remove(self, subscription: Subscription) -> None:
-        subscriptions = self._by_stream[subscription.stream]
-        self._put(subscription.stream, [other for other in subscriptions if other is not subscription])
 
     def _put(self, stream: str, subscriptions: list[Subscription]) -> None:
         if subscriptions:
