@@ -23,12 +23,18 @@ class Row(NamedTuple):
 
 # A name is a module or a whole package; inside a package, modules import each other as they like.
 ROWS = [
-    Row("0 values", ["errors", "values", "events", "metadata", "filters", "urls", "settings"], pure=True),
+    Row("0 values", ["errors", "values", "notices", "events", "metadata", "filters", "urls", "settings"], pure=True),
     Row("1 wire", ["wire", "messages"], pure=True),
     Row("2 logic", ["operations"], pure=True),
     Row("2 i/o", ["tasks", "transport", "http", "discovery"]),
-    Row("3 engine", ["statistics", "mailbox", "pending", "door", "outbox", "session", "connecting", "engine"]),
-    Row("4 reading", ["iterating", "reading", "transactions", "subscriptions", "persistent"]),
+    Row(
+        "3 engine",
+        [
+            *("statistics", "changes", "mailbox", "pending", "door", "outbox", "session", "connecting", "lookups"),
+            "engine",
+        ],
+    ),
+    Row("4 reading", ["iterating", "reading", "transactions", "subscriptions", "live", "catching_up", "persistent"]),
     Row("5 face", ["client", "admin"]),
     Row("6 on top", ["checkpoints", "listeners", "telemetry"]),
     Row("public names", [""]),

@@ -1,9 +1,13 @@
 """The Trio client of Event Store's TCP protocol. `open_connection` is where to begin."""
 
+from trio_extreme.catching_up import CatchUpSubscription
+from trio_extreme.changes import ChangeIterator
 from trio_extreme.client import Connection, open_connection
 from trio_extreme.errors import (
     AccessDenied,
     BadRequest,
+    CheckpointBeyondEnd,
+    CheckpointError,
     ConnectFailed,
     ConnectionClosed,
     ConnectionLost,
@@ -27,10 +31,24 @@ from trio_extreme.errors import (
 )
 from trio_extreme.events import Event, Events, LogEvent, NewEvent, PushedEvent, RecordedEvent
 from trio_extreme.iterating import Batches
+from trio_extreme.live import LiveSubscription
+from trio_extreme.notices import (
+    AheadOfServer,
+    CaughtUp,
+    Change,
+    Closed,
+    Connected,
+    FellBehind,
+    Lost,
+    Notice,
+    Reconnected,
+    Reconnecting,
+    StreamMissing,
+)
 from trio_extreme.reading import LogReader, StreamReader
 from trio_extreme.settings import Settings
 from trio_extreme.statistics import Statistics, SubscriptionStatistics
-from trio_extreme.subscriptions import LiveSubscription, WithNotices
+from trio_extreme.subscriptions import Subscription, WithNotices
 from trio_extreme.values import (
     ANY,
     END,
@@ -42,7 +60,6 @@ from trio_extreme.values import (
     ExpectedVersion,
     LogPlace,
     Position,
-    StreamMissing,
     StreamPlace,
     WriteResult,
 )
@@ -56,9 +73,18 @@ __all__ = [
     "START",
     "STREAM_EXISTS",
     "AccessDenied",
+    "AheadOfServer",
     "BadRequest",
     "Batches",
+    "CatchUpSubscription",
+    "CaughtUp",
+    "Change",
+    "ChangeIterator",
+    "CheckpointBeyondEnd",
+    "CheckpointError",
+    "Closed",
     "ConnectFailed",
+    "Connected",
     "Connection",
     "ConnectionClosed",
     "ConnectionLost",
@@ -69,6 +95,7 @@ __all__ = [
     "EventNotFound",
     "Events",
     "ExpectedVersion",
+    "FellBehind",
     "FrameTooLarge",
     "InvalidArgument",
     "InvalidTransaction",
@@ -76,15 +103,19 @@ __all__ = [
     "LogEvent",
     "LogPlace",
     "LogReader",
+    "Lost",
     "NewEvent",
     "NotAuthenticated",
     "NotMaster",
     "NotReady",
+    "Notice",
     "OperationTimedOut",
     "OutcomeUnknown",
     "Position",
     "ProtocolError",
     "PushedEvent",
+    "Reconnected",
+    "Reconnecting",
     "RecordedEvent",
     "ServerError",
     "Settings",
@@ -94,6 +125,7 @@ __all__ = [
     "StreamNotFound",
     "StreamPlace",
     "StreamReader",
+    "Subscription",
     "SubscriptionDropped",
     "SubscriptionStatistics",
     "TrioExtremeError",

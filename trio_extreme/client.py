@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.engine import Engine
 from trio_extreme.errors import ConnectFailed, InvalidArgument, StreamNotFound
 from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent
+from trio_extreme.live import LiveSubscription
 from trio_extreme.operations import checks
+from trio_extreme.operations.following import LogTrack, StreamTrack
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Ping, Raw
 from trio_extreme.operations.subscribing import ALL_STREAMS
 from trio_extreme.operations.writing import Append, Delete
 from trio_extreme.reading import LogReader, StreamReader
-from trio_extreme.subscriptions import LiveSubscription
 from trio_extreme.tasks import open_plain_nursery
 from trio_extreme.transport import connect_tcp
 from trio_extreme.values import ANY, END, START, DeleteResult, Position, WriteResult
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from trio_extreme.changes import ChangeIterator
     from trio_extreme.settings import Settings
     from trio_extreme.statistics import Statistics
     from trio_extreme.transport import Connect
     from trio_extreme.values import Credentials, LogPlace, Place, StreamPlace
 
 _LOG_START = Position(0, 0)
+_LOG_BEGIN = Position(0, 0, inclusive=True)
 _LOG_END = Position(-1, -1)
 
 
@@ -43,16 +47,24 @@ async def open_connection(settings: Settings, *, connect: Connect | None = None)
     The body gets a `Connection` that is connected and identified, and whose credentials the server accepted. Raises
     `NotAuthenticated` for a wrong password at once, and `ConnectFailed` after `first_attempts`, each of which is
     logged at WARNING. Everything that runs for the connection is gone when the block is left, for whatever reason,
-    within `close_timeout` seconds.
+    within `close_timeout` seconds. Tasks may share the connection.
 
-    When the connection is lost, the body is not cancelled: every pending and later call and iterator raises
-    `ConnectionLost`, `ProtocolError` where the peer's bytes were to blame, or `OutcomeUnknown` where something may
-    have been written. Tasks may share the connection.
+    When the connection is lost, it is opened again, after delays that grow from `reconnect_delay` to
+    `max_reconnect_delay`. Calls wait for it, within their deadlines. What was under way is asked again where that is
+    safe; where it is not known whether something was written, and cannot be found out, the call raises
+    `OutcomeUnknown`. Subscriptions go on where they were. After `max_attempts` in a row the body is not cancelled:
+    every pending and later call and iterator raises `ConnectFailed`.
 
     `connect` is a seam for tests: a coroutine function from host and port to a `trio.abc.Stream`, such as an embedded
     node's `connect`.
     """
-    engine = Engine(settings, connect or connect_tcp)
+    async with serve(Engine(settings, connect or connect_tcp)) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def serve(engine: Engine) -> AsyncIterator[Connection]:
+    """What `open_connection` does, with an engine that was made elsewhere: with its own clock and source of chance."""
     async with open_plain_nursery() as nursery:
         try:
             await nursery.start(engine.run)
@@ -104,8 +116,16 @@ class Connection:
         return trio.current_time() - started
 
     def statistics(self) -> Statistics:
-        """Bytes, frames, requests in flight and what subscriptions hold, at this moment."""
+        """Bytes, frames, requests in flight, reconnects and what subscriptions hold, at this moment."""
         return self._engine.statistics
+
+    def changes(self) -> ChangeIterator:
+        """What becomes of the connection: an async iterator of `Connected`, `Lost`, `Reconnecting` and `Closed`.
+
+        It begins with the present state, and ends after `Closed`, which comes when the connection's block is left or
+        `max_attempts` are used up. Who is more than a hundred changes behind misses the oldest. Cancelling loses none.
+        """
+        return self._engine.changes.watch()
 
     # --- writing
 
@@ -261,6 +281,104 @@ class Connection:
 
     # --- subscribing
 
+    def subscribe(
+        self,
+        stream: str,
+        *,
+        start: StreamPlace = START,
+        after: int | None = None,
+        on_ahead: Literal["wait", "raise"] = "wait",
+        resolve_links: bool = True,
+        require_master: bool = False,
+        page_size: int | None = None,
+        credentials: Credentials | None = None,
+    ) -> CatchUpSubscription[Event]:
+        """All events of a stream, those stored and those to come: `async with conn.subscribe("s") as events`.
+
+        In order, each once, across every reconnect. `after` is the checkpoint of the event handled last (its number;
+        the link's, where it came through one), None where nothing was handled yet, so a saved value or None is right as
+        it is. `start` is inclusive instead: an event number, START, or END for what comes from now on, without gaps.
+
+        The stream need not exist. Inside, `async for event in events`, `events.batches()` for lists, or
+        `events.with_notices()`. A consumer slower than its events goes on reading pages; nothing is lost. Iterating
+        raises `StreamDeleted` where the stream is hard-deleted, and what a read raises, but not for being offline.
+        A place beyond the stream's end (the store was reset or restored) is told as `AheadOfServer`, and waited for;
+        with `on_ahead="raise"` it raises `CheckpointBeyondEnd`.
+
+        Entering does nothing yet, except that END is asked for. Cancelling loses no event; leaving ends it all.
+        """
+        checks.check_stream(stream)
+        checks.check_one_place(start, after)
+        place = checks.check_place_in_stream(start) if after is None else checks.check_after_in_stream(after) + 1
+
+        async def begin() -> StreamTrack:
+            first = await self._next_number(stream, place, require_master=require_master, credentials=credentials)
+            return StreamTrack(stream, first, resolve_links=resolve_links, require_master=require_master)
+
+        return CatchUpSubscription(
+            self._engine,
+            stream,
+            begin,
+            on_ahead=checks.check_on_ahead(on_ahead),
+            resolve_links=resolve_links,
+            page_size=self._page_size(page_size),
+            credentials=credentials,
+        )
+
+    async def _next_number(
+        self, stream: str, place: StreamPlace, *, require_master: bool, credentials: Credentials | None
+    ) -> int:
+        """Where a subscription to a stream begins."""
+        if place is not END:
+            await trio.lowlevel.checkpoint()
+            return 0 if place is START else place
+        operation = ReadStream(stream, LAST, 1, backwards=True, resolve_links=False, require_master=require_master)
+        try:
+            page = await self._engine.call(operation, credentials)
+        except StreamNotFound as error:
+            # Softly deleted, it goes on with its old numbers.
+            last = -1 if error.last_number is None else error.last_number
+            return last + 1  # noqa: ASYNC910 - the call was a checkpoint
+        return page.last_number + 1
+
+    def subscribe_all(
+        self,
+        *,
+        start: LogPlace = START,
+        after: Position | None = None,
+        on_ahead: Literal["wait", "raise"] = "wait",
+        resolve_links: bool = False,
+        require_master: bool = False,
+        page_size: int | None = None,
+        credentials: Credentials | None = None,
+    ) -> CatchUpSubscription[LogEvent]:
+        """All events of all streams in the order of the log, those stored and those to come, as `subscribe`.
+
+        Places are positions. `after` is the checkpoint of the event handled last; an inclusive `Position`, which is no
+        event's own, is not left out. By default only members of `$admins` may read the log. Tombstones of streams come
+        as events here.
+        """
+        checks.check_one_place(start, after)
+        place = checks.check_place_in_log(start) if after is None else checks.check_after_in_log(after)
+
+        async def begin() -> LogTrack:
+            if place is END:
+                first = await self.head(require_master=require_master, credentials=credentials)
+            else:
+                await trio.lowlevel.checkpoint()
+                first = _LOG_BEGIN if place is START else place if after is not None else _inclusive(place)
+            return LogTrack(first, resolve_links=resolve_links, require_master=require_master)
+
+        return CatchUpSubscription(
+            self._engine,
+            ALL_STREAMS,
+            begin,
+            on_ahead=checks.check_on_ahead(on_ahead),
+            resolve_links=resolve_links,
+            page_size=self._page_size(page_size),
+            credentials=credentials,
+        )
+
     def subscribe_live(
         self, stream: str, *, resolve_links: bool = True, credentials: Credentials | None = None
     ) -> LiveSubscription[PushedEvent]:
@@ -269,7 +387,8 @@ class Connection:
         Entering returns once the server has confirmed; a refusal is raised there (`AccessDenied`, `StreamDeleted`).
         The stream need not exist. Inside, `async for event in events`, or `events.batches()` for lists. A consumer that
         falls behind by more than `live_buffer_events` meets `SubscriptionDropped` after what was buffered; a stream
-        that is hard-deleted ends with `StreamDeleted`. Leaving ends the subscription; cancelling loses no event.
+        that is hard-deleted ends with `StreamDeleted`. What is appended while the connection is down never comes;
+        `events.with_notices()` or the log says when. Leaving ends the subscription; cancelling loses no event.
         """
         checks.check_stream(stream)
         return LiveSubscription(self._engine, stream, PushedEvent, resolve_links=resolve_links, credentials=credentials)
@@ -298,6 +417,10 @@ def _batch(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
             msg = f"events: {type(event).__name__} is no event to append; give NewEvent objects"
             raise InvalidArgument(msg)
     return batch
+
+
+def _inclusive(place: Position) -> Position:
+    return Position(place.commit, place.prepare, inclusive=True)
 
 
 def _default_start(backwards: bool) -> Place:  # noqa: FBT001 - the reader's own flag, passed on

@@ -48,39 +48,62 @@ def _system_words(error: OSError) -> str:
     return str(inner or error)
 
 
-class Attempts:
-    """The attempts to open a connection that failed, one after another."""
+class Backoff:
+    """Delays with full jitter: at random below a bound that doubles, so that many clients do not come back at once."""
 
     def __init__(self, settings: Settings, rng: Random) -> None:
         self._settings = settings
         self._rng = rng
-        self._count = 0
+        self._bound = settings.reconnect_delay
+
+    def next(self) -> float:
+        """Seconds to wait before the next attempt."""
+        most = self._settings.max_reconnect_delay
+        delay = self._rng.uniform(0, min(most, self._bound))
+        self._bound = min(most, self._bound * 2)
+        return delay
+
+    def reset(self) -> None:
+        """It went well: begin anew with the next trouble."""
+        self._bound = self._settings.reconnect_delay
+
+
+class Attempts:
+    """The attempts to open a connection, one after another, at most `limit` (None: without end)."""
+
+    def __init__(self, settings: Settings, rng: Random, limit: int | None) -> None:
+        self._where = f"{settings.host}:{settings.port}"
+        self._limit = limit
+        self._backoff = Backoff(settings, rng)
         self._errors: deque[TrioExtremeError] = deque(maxlen=KEPT_ATTEMPTS)
+        #: How many have failed.
+        self.count = 0
+
+    def lost(self, error: TrioExtremeError) -> float:
+        """Log the loss of a connection; how many seconds to wait before the first attempt."""
+        strip(error)
+        delay = self._backoff.next()
+        logger.warning("%s (%s); connecting again in %.2f s", error, self._where, delay)
+        return delay
 
     def failed(self, error: TrioExtremeError) -> float:
         """Note and log a failed attempt; how many seconds to wait before the next.
 
         Raises `ConnectFailed` after the last.
         """
-        self._count += 1
+        self.count += 1
         self._errors.append(error)
-        _strip(error)
-        where = f"{self._settings.host}:{self._settings.port}"
-        if self._count == self._settings.first_attempts:
-            logger.warning("attempt %d to connect to %s failed: %s; no further one", self._count, where, error)
-            msg = f"could not connect to {where} in {self._count} attempts; the last: {error}"
+        strip(error)
+        if self.count == self._limit:
+            logger.warning("attempt %d to connect to %s failed: %s; no further one", self.count, self._where, error)
+            msg = f"could not connect to {self._where} in {self.count} attempts; the last: {error}"
             raise ConnectFailed(msg, self._errors) from error
-        delay = self._delay()
-        logger.warning("attempt %d to connect to %s failed: %s; next in %.2f s", self._count, where, error, delay)
+        delay = self._backoff.next()
+        logger.warning("attempt %d to connect to %s failed: %s; next in %.2f s", self.count, self._where, error, delay)
         return delay
 
-    def _delay(self) -> float:
-        """Full jitter: at random below a bound that doubles, so that many clients do not come back at once."""
-        bound = self._settings.reconnect_delay * 2 ** min(self._count - 1, 60)
-        return self._rng.uniform(0, min(self._settings.max_reconnect_delay, bound))
 
-
-def _strip(error: BaseException | None) -> None:
+def strip(error: BaseException | None) -> None:
     """Drop the tracebacks: their frames hold the session and whatever its buffer had got."""
     while error is not None:
         error.__traceback__ = None

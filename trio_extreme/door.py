@@ -54,9 +54,18 @@ class Door:
         self._open()
 
     def admit(self, size: int) -> None:
-        """Let in whatever there is: what was inside before, or what must not wait."""
+        """Let in whatever there is: what must not wait."""
         self.in_flight += 1
         self.queued_bytes += size
+
+    def readmit(self, slot: Slot[Any]) -> None:
+        """Let in again what was inside before, as far as it has left: its place, its bytes."""
+        if not slot.inside:
+            slot.inside = True
+            self.in_flight += 1
+        if not slot.queued:
+            slot.queued = True
+            self.queued_bytes += slot.size
 
     def taken(self, size: int) -> None:
         """These bytes were taken to be sent, or are not to be sent any more."""

@@ -107,7 +107,17 @@ class CheckpointError(TrioExtremeError):
 
 
 class CheckpointBeyondEnd(CheckpointError):
-    """The saved place is after the end of what the server has: its store was reset or restored."""
+    """The saved place is after the end of what the server has: its store was reset or restored.
+
+    `ours` is that place, `servers_last` the place of the server's last event: numbers, or `Position`s in the log; None
+    where there is no event.
+    """
+
+    def __init__(self, where: str, ours: object, servers_last: object) -> None:
+        last = "it has none" if servers_last is None else f"its last is {servers_last}"
+        super().__init__(f"{where}: the place to go on from, {ours}, is beyond the server's end; {last}")
+        self.ours = ours
+        self.servers_last = servers_last
 
 
 class ServerError(TrioExtremeError):
@@ -129,11 +139,16 @@ class WrongExpectedVersion(ServerError):
 
 
 class StreamNotFound(ServerError):
-    """The stream has never been written, or was soft-deleted."""
+    """The stream has never been written, or was soft-deleted.
 
-    def __init__(self, stream: str) -> None:
+    `last_number` is that of its last event before it was soft-deleted, after which numbering goes on; -1 where there
+    never was one, and None where the server does not say.
+    """
+
+    def __init__(self, stream: str, last_number: int | None = None) -> None:
         super().__init__(f"stream {stream!r} does not exist, or was deleted (softly: appending recreates it)")
         self.stream = stream
+        self.last_number = last_number
 
 
 class StreamDeleted(ServerError):

@@ -210,6 +210,11 @@ class RecordedEvent:
             raise ProtocolError(msg) from None
 
     @property
+    def id_bytes(self) -> bytes:
+        """The id as it is on the wire, in .NET order."""
+        return self._record.event_id
+
+    @property
     def is_json(self) -> bool:
         """Whether the writer said that data and metadata are JSON."""
         return self._record.data_content_type == JSON_CONTENT

@@ -29,6 +29,7 @@ class Mailbox:
         self._on_overflow = on_overflow
         self._send, self._receive = trio.open_memory_channel[list["Frame"]](inf)
         self._error: Exception | None = None
+        self._ends_in_mark = False
         self.events = 0
         self.bytes = 0
 
@@ -42,7 +43,14 @@ class Mailbox:
             return
         self.events += len(frames)
         self.bytes += size
+        self._ends_in_mark = False
         self._send.send_nowait(frames)
+
+    def put_mark(self, frame: Frame) -> None:
+        """Keep a frame that is no event; of several with nothing between them the first."""
+        if not self._ends_in_mark:
+            self.put([frame])
+            self._ends_in_mark = True
 
     @property
     def ended(self) -> bool:
@@ -71,4 +79,5 @@ class Mailbox:
                 frames += self._receive.receive_nowait()
         self.events -= len(frames)
         self.bytes -= sum([len(frame[3]) for frame in frames])
+        self._ends_in_mark = False
         return frames

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
-from trio_extreme.operations.subscribing import Confirmation
+from trio_extreme.errors import ConnectionLost
+from trio_extreme.operations.subscribing import Confirmation, is_unsubscribed
 from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import HEADER_SIZE, LENGTH_SIZE, NO_CORRELATION, SKIPPED, encode_head, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_extreme.errors import TrioExtremeError
+    from trio_extreme.errors import ServerError, TrioExtremeError
     from trio_extreme.mailbox import Mailbox
     from trio_extreme.operations.base import Operation
     from trio_extreme.operations.subscribing import Subscribe
@@ -37,11 +38,15 @@ def correlation_ids(random_bytes: Callable[[int], bytes] = os.urandom) -> Callab
     return lambda: prefix + next(number).to_bytes(8, "little")
 
 
+class Interrupted(ConnectionLost):
+    """A page or a feed was cut short: whoever wants it asks anew, from where it stood. It never leaves this library."""
+
+
 class Slot(Generic[T]):
     """One request: what is sent, and where its answer is put.
 
-    The same slot serves each attempt, with a new correlation id and a new event: the late answer to an earlier one
-    finds nobody.
+    The same slot serves each attempt, with a new correlation id: the late answer to an earlier one finds nobody. Its
+    caller waits on `event`, and is woken only when there is something to tell.
     """
 
     __slots__ = (
@@ -54,12 +59,18 @@ class Slot(Generic[T]):
         "error",
         "event",
         "expires",
+        "found",
         "gone",
         "inside",
+        "is_page",
+        "losses",
         "operation",
         "payload",
+        "queued",
+        "refusal",
         "sent",
         "size",
+        "started",
     )
 
     def __init__(
@@ -68,29 +79,50 @@ class Slot(Generic[T]):
         credentials: bytes,
         deadline: float,
         on_left: Callable[[], None] | None = None,
+        *,
+        is_page: bool = False,
     ) -> None:
         self.operation = operation
         self.credentials = credentials
         self.payload = operation.payload()
         #: Bytes of the frame.
         self.size = _PREFIX_SIZE + len(credentials) + len(self.payload)
+        #: When the call began and when it ends, by Trio's clock.
+        self.started = trio.current_time()
         self.deadline = deadline
+        #: A page: not to be asked for again as it is where its session died, but in a smaller one.
+        self.is_page = is_page
         #: Whether it has a place behind the door; given back when there is an answer, whoever fetches it when.
         self.inside = False
+        #: Whether its bytes count among those that wait to be sent.
+        self.queued = False
         self._on_left = on_left
         #: An earlier attempt may have changed something: no later one can say that nothing happened.
         self.doubtful = False
+        #: How many sessions in a row died while it was in flight.
+        self.losses = 0
+        #: What a repeated attempt was refused with, until it is known whether an earlier one was executed.
+        self.refusal: ServerError | None = None
+        #: Its value where no answer told it.
+        self.found: T | None = None
+        self.event = trio.Event()
         self.renew()
 
     def renew(self, correlation: bytes = NO_CORRELATION) -> None:
         """Forget the last attempt."""
         self.correlation = correlation
         self.gone = False
-        self.event = trio.Event()
+        if self.event.is_set():
+            self.event = trio.Event()
         self.answer: Frame | None = None
         self.error: TrioExtremeError | None = None
         self.sent = False
         self.expires = self.deadline
+
+    @property
+    def settled(self) -> bool:
+        """Whether there is something for its caller, who may not have looked yet."""
+        return self.answer is not None or self.error is not None or self.found is not None
 
     def head(self) -> bytes:
         """All of the frame that comes before the payload."""
@@ -107,8 +139,15 @@ class Slot(Generic[T]):
 
     def fail(self, error: TrioExtremeError) -> None:
         """Wake the caller with an error instead, unless it has its answer."""
-        if self.answer is None and self.error is None:
+        if not self.settled:
             self.error = error
+            self.event.set()
+            self.leave()
+
+    def resolve(self, value: T) -> None:
+        """Wake the caller with a value that was found out otherwise."""
+        if not self.settled:
+            self.found = value
             self.event.set()
             self.leave()
 
@@ -130,9 +169,13 @@ class Slot(Generic[T]):
 
 
 class SubscriptionSlot(Slot[Confirmation]):
-    """The request that opens a subscription. Its id stays in use: what is pushed under it goes to the mailbox."""
+    """The request that opens a subscription. Its id stays in use: what is pushed under it goes to the mailbox.
 
-    __slots__ = ("dropped", "mailbox", "stream")
+    A lasting one is opened anew by each later session. Its later confirmations go to the mailbox too: what came before
+    them and what comes after may have a gap between.
+    """
+
+    __slots__ = ("_on_interrupted", "dropped", "interrupted", "mailbox", "stream")
 
     def __init__(
         self,
@@ -141,20 +184,46 @@ class SubscriptionSlot(Slot[Confirmation]):
         deadline: float,
         mailbox: Mailbox,
         on_left: Callable[[], None] | None = None,
+        *,
+        on_interrupted: Callable[[SubscriptionSlot], None] | None = None,
     ) -> None:
+        self.dropped = False
         super().__init__(operation, credentials, deadline, on_left)
         self.mailbox = mailbox
         self.stream = operation.stream
+        #: It was open once, and is not, or not known to be, any more.
+        self.interrupted = False
+        self._on_interrupted = on_interrupted
+
+    def renew(self, correlation: bytes = NO_CORRELATION) -> None:
+        """Forget the last attempt."""
+        super().renew(correlation)
         self.dropped = False
 
     def deliver(self, frames: list[Frame]) -> None:
         """The first frame confirms or refuses; events may follow it in the same chunk (pitfall 10)."""
         if self.answer is None:
             super().deliver(frames)
+            if self.interrupted and self.is_open:
+                self.mailbox.put_mark(frames[0])
             frames = frames[1:]
         if frames:
             self.dropped |= frames[-1][0] == Command.SUBSCRIPTION_DROPPED
+            if self.dropped and self._is_interruption(frames[-1]):
+                self._interrupt(frames[:-1])
+            else:
+                self.mailbox.put(frames)
+
+    def _is_interruption(self, frame: Frame) -> bool:
+        """A server that shuts down says Unsubscribed. To who lasts that is no end."""
+        return self._on_interrupted is not None and is_unsubscribed(frame[3])
+
+    def _interrupt(self, frames: list[Frame]) -> None:
+        assert self._on_interrupted is not None
+        if frames:
             self.mailbox.put(frames)
+        self.interrupted = True
+        self._on_interrupted(self)
 
     def fail(self, error: TrioExtremeError) -> None:
         """Wake whoever waits: for the confirmation, which may be asked for again, or for events."""
@@ -164,10 +233,19 @@ class SubscriptionSlot(Slot[Confirmation]):
             self.mailbox.end(fresh(error))
 
     @property
+    def lasting(self) -> bool:
+        """Whether a later session opens it anew."""
+        return self._on_interrupted is not None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the server has confirmed it, and not ended it since."""
+        return self.answer is not None and self.answer[0] == self.operation.answer and not self.dropped
+
+    @property
     def holds(self) -> bool:
         """A subscription that was sent, was not refused, and which the server has not ended."""
-        open_there = self.answer is None or self.answer[0] == self.operation.answer
-        return self.sent and open_there and not self.dropped
+        return self.sent and (self.answer is None or self.is_open)
 
 
 def fresh(error: TrioExtremeError) -> TrioExtremeError:

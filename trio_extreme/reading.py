@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from trio_extreme.errors import FrameTooLarge, StreamNotFound
+from trio_extreme.errors import ConnectionLost, FrameTooLarge, StreamNotFound
 from trio_extreme.events import Event, LogEvent
 from trio_extreme.iterating import Batches, ListIterator
+from trio_extreme.operations.paging import PAGE_BYTES, PageSizer
 from trio_extreme.operations.reading import LogPage, ReadAll, ReadStream, StreamPage
-from trio_extreme.values import NO_STREAM
+from trio_extreme.pending import Interrupted
+from trio_extreme.values import MAX_READ, NO_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -25,38 +27,70 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=Event)
 
-PAGE_BYTES = 1024 * 1024
-"""What a page should have: servers since 4.1 cut off who has 10 MiB unread (docs/protocol.md, pitfall 19)."""
 
-FIRST_PAGE = 8
-"""Events of the first page, whose size nobody knows yet: of 1 MiB each they stay below that."""
+class Pager:
+    """Fetches pages, one ahead where that is wanted; smaller ones where a large one could not be had.
 
-GROWTH = 8
+    A page that is too large to take, or whose session died, is asked for with a quarter of its events: a server may
+    fail for ever over the same large page. At one event it is tried twice.
+    """
+
+    def __init__(
+        self, engine: Engine, credentials: Credentials | None, page_size: int, request: Callable[[int], Operation[Any]]
+    ) -> None:
+        self._engine = engine
+        self._credentials = credentials
+        self._sizer = PageSizer(page_size, min(PAGE_BYTES, engine.settings.max_frame_size // 2))
+        self._request = request
+        self._ahead: Slot[Any] | None = None
+        self._asked = 0
+
+    async def fetch(self, deadline: float, most: int = MAX_READ) -> Any:
+        """The page of `request`, or the one that was fetched ahead. Raises what a read raises."""
+        failed_at_one = False
+        while True:
+            try:
+                page = await self._fetch(deadline, most)
+            except FrameTooLarge:
+                if not self._sizer.shrink(self._asked):
+                    raise
+            except Interrupted as lost:
+                if not self._sizer.shrink(self._asked):
+                    if failed_at_one:
+                        raise ConnectionLost(str(lost)) from None
+                    failed_at_one = True
+            else:
+                self._sizer.learn(len(page.events), page.size)
+                return page
+
+    async def _fetch(self, deadline: float, most: int) -> Any:
+        slot, self._ahead = self._ahead, None
+        if slot is not None:
+            return await self._engine.finish(slot, deadline)
+        self._asked = min(most, self._sizer.count)
+        operation = self._request(self._asked)
+        return await self._engine.call(operation, self._credentials, deadline=deadline, is_page=True)
+
+    async def fetch_ahead(self, most: int = MAX_READ) -> None:
+        """Have the next page on its way while this one is worked on."""
+        self._asked = min(most, self._sizer.count)
+        self._ahead = self._engine.begin(self._request(self._asked), self._credentials)
+        await _let_others_run()
+
+    def drop(self) -> None:
+        """Forget the page that was fetched ahead."""
+        if self._ahead is not None:
+            self._engine.abandon(self._ahead)
+            self._ahead = None
 
 
-class PageSizer:
-    """How many events to ask for next, by the mean size of those that came, so that a page stays near `PAGE_BYTES`."""
+async def _let_others_run() -> None:
+    """Have the writer send what was queued, or it would wait for a body that never waits.
 
-    def __init__(self, limit: int, page_bytes: int = PAGE_BYTES) -> None:
-        self._limit = limit
-        self._page_bytes = page_bytes
-        self._mean = 0.0
-        self.count = min(limit, FIRST_PAGE)
-
-    def learn(self, events: int, size: int) -> None:
-        """Take a page into account; old ones fade, because streams change."""
-        if events:
-            mean = size / events
-            self._mean = mean if not self._mean else (self._mean + mean) / 2
-            fitting = int(self._page_bytes / self._mean)
-            self.count = max(1, min(self._limit, fitting, self.count * GROWTH))
-
-    def shrink(self, asked: int) -> bool:
-        """Ask for a quarter, after a page too large to take. False where it was one event."""
-        if asked == 1:
-            return False
-        self.count = max(1, asked // 4)
-        return True
+    Twice, because who runs first within a turn is chance. Not to be cancelled: the page in hand would be lost.
+    """
+    await trio.lowlevel.cancel_shielded_checkpoint()
+    await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 class Reader(ListIterator[E]):
@@ -66,17 +100,15 @@ class Reader(ListIterator[E]):
     nothing runs between two pages, and there is nothing to close.
     """
 
-    __slots__ = ("_ahead", "_credentials", "_done", "_engine", "_left", "_read_ahead", "_sizer")
+    __slots__ = ("_done", "_engine", "_left", "_pager", "_read_ahead")
 
     def __init__(self, engine: Engine, credentials: Credentials | None, page_size: int, count: int | None) -> None:
         super().__init__()
         self._engine = engine
-        self._credentials = credentials
-        self._sizer = PageSizer(page_size, min(PAGE_BYTES, engine.settings.max_frame_size // 2))
+        self._pager = Pager(engine, credentials, page_size, self._operation)
         self._left = count
         self._done = False
         self._read_ahead = False
-        self._ahead: Slot[Any] | None = None
 
     def pages(self) -> Batches[E]:
         """The events in lists, a page each; what was iterated over already does not come again."""
@@ -91,9 +123,7 @@ class Reader(ListIterator[E]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._read_ahead = False
-        if self._ahead is not None:
-            self._engine.abandon(self._ahead)
-            self._ahead = None
+        self._pager.drop()
 
     async def _take(self) -> Sequence[E]:
         while not self._done:
@@ -103,30 +133,19 @@ class Reader(ListIterator[E]):
                 self._left -= len(events)
                 self._done = self._done or not self._left
             if self._read_ahead and not self._done:
-                self._ahead = self._engine.begin(self._operation(self._count()), self._credentials)
-                await _let_others_run()
+                await self._pager.fetch_ahead(self._most)
             if events:
                 return events
         await trio.lowlevel.checkpoint()
         raise StopAsyncIteration
 
     async def _next_page(self) -> Sequence[E]:
-        while True:
-            slot, self._ahead = self._ahead, None
-            try:
-                if slot is None:
-                    page = await self._engine.call(self._operation(self._count()), self._credentials)
-                else:
-                    page = await self._engine.finish(slot)
-            except FrameTooLarge:
-                if not self._sizer.shrink(self._count()):
-                    raise
-            else:
-                self._sizer.learn(len(page.events), page.size)
-                return self._accept(page)
+        page = await self._pager.fetch(self._engine.deadline(), self._most)
+        return self._accept(page)
 
-    def _count(self) -> int:
-        return self._sizer.count if self._left is None else min(self._left, self._sizer.count)
+    @property
+    def _most(self) -> int:
+        return MAX_READ if self._left is None else min(MAX_READ, self._left)
 
     @abstractmethod
     def _operation(self, count: int) -> Operation[Any]:
@@ -135,15 +154,6 @@ class Reader(ListIterator[E]):
     @abstractmethod
     def _accept(self, page: Any) -> Sequence[E]:
         """Remember where the next page begins; the events of this one."""
-
-
-async def _let_others_run() -> None:
-    """Have the writer send what was queued, or it would wait for a body that never waits.
-
-    Twice, because who runs first within a turn is chance. Not to be cancelled: the page in hand would be lost.
-    """
-    await trio.lowlevel.cancel_shielded_checkpoint()
-    await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 class StreamReader(Reader[Event]):

@@ -8,6 +8,7 @@ Rule 3: nothing here raises an error that was to be expected: the session ends, 
 
 from __future__ import annotations
 
+import os
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from trio_extreme.statistics import Counters
     from trio_extreme.wire.framing import Frame
 
+TICKS = 4
+"""How often the watch looks within a heartbeat interval."""
+
+STALL = 0.5
+"""Seconds by which the watch may be late before the program is said to have stood still."""
+
 LAST_WORDS = 0.2
 """Seconds to read what the peer sent before it closed, when writing has failed already."""
 
@@ -47,19 +54,26 @@ class Session:
         settings: Settings,
         counters: Counters,
         on_taken: Callable[[Slot[Any], float], None],
+        on_lost: Callable[[Slot[Any], TrioExtremeError], None],
+        *,
+        random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._stream = stream
         self._settings = settings
         self._counters = counters
-        self._on_taken = on_taken
+        self._on_lost = on_lost
         self._outbox = Outbox(on_taken)
         self._buffer = FrameBuffer(settings.max_frame_size, self._oversize)
         self._slots: dict[bytes, Slot[Any]] = {}
-        self._next_correlation = correlation_ids()
+        self._next_correlation = correlation_ids(random_bytes)
         # All of ours begin with it.
         self._prefix = self._next_correlation()[:8]
         self._scope = trio.CancelScope()
         self._last_received = trio.current_time()
+        # When the watch means to look next, and how long the program last kept it from that, and until when.
+        self._look_at = inf
+        self._stalled = 0.0
+        self._stalled_until = -inf
         self._first_bytes = b""
         self._ended = trio.Event()
         self.cause: TrioExtremeError | None = None
@@ -74,14 +88,10 @@ class Session:
         return tuple(self._slots.values())
 
     def submit(self, slot: Slot[Any]) -> None:
-        """Register a request under a new id and queue it."""
+        """Register a request under a new id and queue it. Not to be called once the session has ended."""
         slot.renew(self._next_correlation())
-        if self.cause is None:
-            self._slots[slot.correlation] = slot
-            self._outbox.put(slot)
-        else:
-            self._on_taken(slot, trio.current_time())
-            slot.fail(self.cause)
+        self._slots[slot.correlation] = slot
+        self._outbox.put(slot)
 
     def forget(self, slot: Slot[Any]) -> None:
         """The caller has gone: what was not sent is not sent, and the answer finds nobody.
@@ -100,14 +110,16 @@ class Session:
         await self._outbox.flushed()
 
     def end(self, cause: TrioExtremeError) -> None:
-        """End the session; the first cause stays. What waits on it fails at once."""
+        """End the session; the first cause stays. What becomes of all that waits on it is decided at once, in order."""
         if self.cause is None:
             self.cause = cause
             self._scope.cancel()
             self._ended.set()
             self._outbox.close()
-            for slot in self.slots:
-                slot.fail(cause)
+            slots = self.slots
+            self._slots.clear()
+            for slot in slots:
+                self._on_lost(slot, cause)
 
     async def ended(self) -> None:
         """Wait until the session has ended."""
@@ -201,29 +213,58 @@ class Session:
             self.end(self._lost(f"it broke while sending ({_reason(error)})", error))
 
     async def _watch(self) -> None:
-        """Ask for a sign of life after a silence, and end the session when none comes. Any byte is one."""
+        """Ask for a sign of life after a silence, and end the session when none comes. Any byte is one.
+
+        Time in which this program stood still is no silence of the peer: the clock is set anew after it, for what the
+        peer said meanwhile may still lie in the socket.
+        """
         interval, timeout = self._settings.heartbeat_interval, self._settings.heartbeat_timeout
-        silent_since, give_up_at = self._last_received, inf
+        heard, silent_since, give_up_at = self._last_received, self._last_received, inf
         while True:
-            # Asked already, it looks each interval all the same: a byte that came meanwhile begins a new silence.
             asked = give_up_at < inf
-            begin = trio.current_time() if asked else silent_since
-            await trio.sleep_until(min(begin + interval, give_up_at))
-            # Where the whole program stood still, the answer may lie in the socket: the reader looks first.
-            await trio.lowlevel.checkpoint()
-            if self._last_received != silent_since:
-                silent_since, give_up_at = self._last_received, inf
-            elif not asked:
-                self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_REQUEST, self._next_correlation()))
-                give_up_at = trio.current_time() + timeout
-            elif trio.current_time() >= give_up_at:
+            stalled = await self._sleep_until(give_up_at if asked else silent_since + interval, interval / TICKS)
+            now = trio.current_time()
+            if self._last_received != heard:
+                heard, silent_since, give_up_at = self._last_received, self._last_received, inf
+            elif stalled:
+                silent_since = now
+                give_up_at = now + timeout if asked else inf
+            elif now >= give_up_at:
                 silence = interval + timeout
                 self.end(self._lost(f"the server was silent for {silence:g} s and gave no sign of life when asked"))
+            elif not asked and now >= silent_since + interval:
+                self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_REQUEST, self._next_correlation()))
+                give_up_at = now + timeout
+
+    async def _sleep_until(self, time: float, tick: float) -> bool:
+        """Sleep until this time, a tick at most; whether the program stood still meanwhile."""
+        self._look_at = min(max(time, trio.current_time()), trio.current_time() + tick)
+        await trio.sleep_until(self._look_at)
+        late = trio.current_time() - self._look_at
+        if late < STALL:
+            return False
+        self._stalled, self._stalled_until = late, trio.current_time()
+        self._look_at = inf
+        return True
 
     def _lost(self, why: str, cause: BaseException | None = None) -> ConnectionLost:
-        error = ConnectionLost(f"the connection is lost: {why}{self._hint()}")
+        error = ConnectionLost(f"the connection is lost: {why}{self._stall()}{self._hint()}")
         error.__cause__ = cause
         return error
+
+    def _stall(self) -> str:
+        """How long the program kept its tasks from running just before, which servers take for silence."""
+        now = trio.current_time()
+        # The watch may not have had its turn yet after a stall that is only just over.
+        late = now - self._look_at
+        recent = now - self._stalled_until < self._settings.heartbeat_interval + self._settings.heartbeat_timeout
+        seconds = max(late, self._stalled if recent else 0.0)
+        if seconds < STALL:
+            return ""
+        return (
+            f"; this program had not let other tasks run for {seconds:.1f} s, and servers cut off who is silent: "
+            "await something in long work, or move it to a thread"
+        )
 
     def _guess(self, error: ProtocolError) -> ProtocolError:
         guess = ProtocolError(f"{error}{self._hint()}")

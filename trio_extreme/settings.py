@@ -40,12 +40,14 @@ class Settings:
     connect_timeout: float = 3.0
     #: For the answer to IdentifyClient; after it the server is taken for one older than 3.9.4, which knows it not.
     identify_timeout: float = 2.0
-    #: Before the second attempt to connect; doubled before each later one, and drawn at random below that.
+    #: Before the next attempt to connect; doubled before each further one, and drawn at random below that.
     reconnect_delay: float = 0.1
     #: What that delay grows to at most.
     max_reconnect_delay: float = 5.0
     #: Attempts of `open_connection` before it raises `ConnectFailed`; None for no end.
     first_attempts: int | None = 10
+    #: Attempts to connect again before every call and iterator raises `ConnectFailed`; None for no end.
+    max_attempts: int | None = None
     #: Silence after which the peer is asked for a sign of life.
     heartbeat_interval: float = 2.0
     #: Silence after that question, after which the connection is given up.
@@ -63,6 +65,10 @@ class Settings:
     max_queued_bytes: int = 64 * _MIB
     #: The largest frame taken or sent, in bytes.
     max_frame_size: int = MAX_FRAME
+    #: Live events a catch-up subscription keeps for its consumer before it goes back to reading pages.
+    buffer_events: int = 1000
+    #: And their bytes.
+    buffer_bytes: int = 8 * _MIB
     #: Events a live subscription keeps for its consumer before it is dropped with OVERFLOW.
     live_buffer_events: int = 10_000
     #: And their bytes.
@@ -85,10 +91,18 @@ class Settings:
             _check_number(name, getattr(self, name), 0.001)
         for name in ("reconnect_delay", "max_reconnect_delay", "close_timeout"):
             _check_number(name, getattr(self, name), 0.0)
-        for name in ("max_in_flight", "max_queued_bytes", "live_buffer_events", "live_buffer_bytes"):
+        for name in (
+            "max_in_flight",
+            "max_queued_bytes",
+            "buffer_events",
+            "buffer_bytes",
+            "live_buffer_events",
+            "live_buffer_bytes",
+        ):
             _check_integer(name, getattr(self, name), 1)
-        if self.first_attempts is not None:
-            _check_integer("first_attempts", self.first_attempts, 1)
+        for name in ("first_attempts", "max_attempts"):
+            if getattr(self, name) is not None:
+                _check_integer(name, getattr(self, name), 1)
         _check_integer("port", self.port, 1, 65_535)
         _check_integer("max_frame_size", self.max_frame_size, 1024, MAX_FRAME)
         _check_integer("page_size", self.page_size, 1, MAX_READ)

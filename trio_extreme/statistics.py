@@ -7,11 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionStatistics:
-    """What one subscription holds for its consumer. `stream` is empty for the log of all streams."""
+    """What one subscription holds for its consumer. `stream` is empty for the log of all streams.
+
+    `lag` is how many events of the stream there were beyond what was handed out, when a catch-up subscription last
+    heard of it; None where that is not known, as in the log.
+    """
 
     stream: str
     buffered_events: int
     buffered_bytes: int
+    lag: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +25,7 @@ class Statistics:
 
     `in_flight` counts the requests admitted and not yet answered, `waiting` those that wait for their turn,
     `queued_bytes` what is not yet given to the socket. `stray_frames` are those nobody waited for: mostly answers
-    whose caller had gone.
+    whose caller had gone. `reconnects` is how many sessions followed the first.
     """
 
     bytes_sent: int
@@ -28,6 +33,7 @@ class Statistics:
     frames_sent: int
     frames_received: int
     stray_frames: int
+    reconnects: int
     in_flight: int
     waiting: int
     queued_bytes: int

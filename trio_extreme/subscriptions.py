@@ -1,78 +1,63 @@
-"""Volatile subscriptions: what the server pushes from now on."""
+"""What all subscriptions have in common: a block to be in, events to iterate over, and notices between them."""
 
 from __future__ import annotations
 
+import logging
+from abc import abstractmethod
+from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
 from trio_extreme.errors import DropReason, ProtocolError, StreamDeleted, SubscriptionDropped, TrioExtremeError
-from trio_extreme.events import TOMBSTONE_TYPE, Events, PushedEvent
+from trio_extreme.events import TOMBSTONE_TYPE, Event
 from trio_extreme.iterating import Batches, ListIterator
-from trio_extreme.mailbox import Mailbox
-from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe, drop_error
+from trio_extreme.notices import FellBehind, Notice, Reconnected
+from trio_extreme.operations.subscribing import ALL_STREAMS, drop_error
 from trio_extreme.pending import fresh
-from trio_extreme.values import StreamMissing
 from trio_extreme.wire.commands import PARSE_ERRORS, Command, command_name
 from trio_extreme.wire.framing import SKIPPED, too_large
 from trio_extreme.wire.schema import StreamEventsAppeared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Self
 
     from trio_extreme.engine import Engine
-    from trio_extreme.operations.subscribing import Confirmation
-    from trio_extreme.values import Credentials
+    from trio_extreme.statistics import SubscriptionStatistics
     from trio_extreme.wire.framing import Frame
     from trio_extreme.wire.schema import ResolvedEvent
 
-E = TypeVar("E", bound=PushedEvent)
+E = TypeVar("E", bound=Event)
+
+logger = logging.getLogger("trio_extreme")
 
 _PUSHED = {int(Command.STREAM_EVENT_APPEARED)}
-# Confirmed as a stream's last number: the stream is hard-deleted (2**31 - 1 for 3.9, and for who never identified).
-_TOMBSTONES = (2**63 - 1, 2**31 - 1)
 
 
-class LiveSubscription(ListIterator[E]):
-    """What `subscribe_live` and `subscribe_all_live` return: under `async with`, an async iterator of events.
+class Subscription(ListIterator[E]):
+    """Under `async with`, an async iterator of events. It has no task of its own: the consumer's does all.
 
-    It promises no more than the server does: what is appended while the connection is down never comes. It has no task
-    of its own. One task at a time may iterate over it; another meets `trio.BusyResourceError`.
+    One task at a time may iterate over it; another meets `trio.BusyResourceError`.
     """
 
-    __slots__ = (
-        "_confirmation",
-        "_credentials",
-        "_engine",
-        "_entered",
-        "_error",
-        "_event_class",
-        "_mailbox",
-        "_resolve_links",
-        "_stream",
-        "_unsubscribe",
-    )
+    __slots__ = ("_engine", "_entered", "_error", "_inside", "_out", "_stream", "_wants_notices")
 
-    def __init__(
-        self, engine: Engine, stream: str, event_class: type[E], *, resolve_links: bool, credentials: Credentials | None
-    ) -> None:
+    def __init__(self, engine: Engine, stream: str) -> None:
         super().__init__()
         self._engine = engine
         self._stream = stream
-        self._event_class = event_class
-        self._resolve_links = resolve_links
-        self._credentials = credentials
-        settings = engine.settings
-        self._mailbox = Mailbox(settings.live_buffer_events, settings.live_buffer_bytes, self._overflow)
         self._entered = False
+        self._inside = False
+        self._wants_notices = False
         self._error: TrioExtremeError | None = None
-        self._confirmation: Confirmation | None = None
-        self._unsubscribe: Callable[[], None] | None = None
+        # What is to be handed out next. It is the consumer's already: the place we go on from lies behind it.
+        self._out: deque[Sequence[E] | Notice] = deque()
 
     def __repr__(self) -> str:
-        return f"<LiveSubscription to {self._name}: {self._mailbox.events} events buffered>"
+        held = self.statistics()
+        return f"<{type(self).__name__} to {self._name}: {held.buffered_events} events buffered>"
 
     @property
     def _name(self) -> str:
@@ -80,36 +65,30 @@ class LiveSubscription(ListIterator[E]):
 
     async def __aenter__(self) -> Self:
         if self._entered:
-            msg = "a subscription is entered once; call subscribe_live() again for another"
+            msg = "a subscription is entered once; ask the connection for another"
             raise RuntimeError(msg)
         self._entered = True
-        operation = Subscribe(self._stream, resolve_links=self._resolve_links)
-        self._confirmation, self._unsubscribe = await self._engine.subscribe(
-            operation, self._mailbox, self._credentials
-        )
-        if self._mailbox.ended:
-            # So many events came with the confirmation that there was nobody yet to unsubscribe.
-            self._leave()
-        if self._confirmation.last_number in _TOMBSTONES:
-            self._leave()
-            raise StreamDeleted(self._stream)
+        self._engine.join(self)
+        try:
+            await self._start()
+        except BaseException:
+            self._engine.part(self)
+            raise
+        self._inside = True
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._leave()
-        self._mailbox.end(SubscriptionDropped(f"the subscription's block to {self._name} was left", DropReason.LEFT))
+        self._engine.part(self)
+        self._stop(SubscriptionDropped(f"the subscription's block to {self._name} was left", DropReason.LEFT))
 
     def batches(self) -> Batches[E]:
-        """The events in lists, as they came from the socket; what was iterated over already does not come again."""
+        """The events in lists, as they came; what was iterated over already does not come again."""
         return Batches(self)
 
     def with_notices(self) -> WithNotices[E]:
-        """The events, and between them what else a consumer may want to know.
-
-        That is `StreamMissing`, first of all, where the stream had never been written when it was subscribed to.
-        """
+        """The events, and between them what else a consumer may want to know, in the order in which it belongs."""
         return WithNotices(self)
 
     @property
@@ -117,63 +96,75 @@ class LiveSubscription(ListIterator[E]):
         """The stream; empty for the log of all."""
         return self._stream
 
-    @property
-    def missing(self) -> bool:
-        """Whether the stream had never been written when the server confirmed."""
-        return self._confirmation is not None and self._confirmation.last_number == -1
+    @abstractmethod
+    def statistics(self) -> SubscriptionStatistics:
+        """What it holds at this moment."""
 
-    def _leave(self) -> None:
-        if self._unsubscribe is not None:
-            self._unsubscribe()
-            self._unsubscribe = None
+    @abstractmethod
+    async def _start(self) -> None:
+        """What is to be done when the block is entered."""
 
-    def _overflow(self) -> None:
-        settings = self._engine.settings
-        msg = (
-            f"the consumer of {self._name} was slower than its events came: more than {settings.live_buffer_events:,} "
-            f"events (live_buffer_events) or {settings.live_buffer_bytes:,} bytes (live_buffer_bytes) waited for it"
-        )
-        self._mailbox.end(SubscriptionDropped(msg, DropReason.OVERFLOW))
-        self._leave()
+    @abstractmethod
+    def _stop(self, error: TrioExtremeError) -> None:
+        """Let go of everything. Whoever iterates all the same meets this error after what it had."""
+
+    @abstractmethod
+    async def _advance(self) -> None:
+        """Bring more into `_out`, or find out why there is none. Raises `TrioExtremeError` for an end."""
+
+    async def next_with_notices(self) -> E | Notice:
+        """The next event or notice."""
+        self._wants_notices = True
+        try:
+            return await anext(self)
+        finally:
+            self._wants_notices = False
 
     async def _take(self) -> Sequence[E]:
-        if self._confirmation is None:
-            msg = "a subscription is iterated over inside its block: async with conn.subscribe_live(…) as events"
+        if not self._inside:
+            msg = "a subscription is iterated over inside its block: async with conn.subscribe(…) as events"
             raise RuntimeError(msg)
-        while self._error is None:
-            events = self._decode(await self._mailbox.take())
-            if events:
-                return events
-        await trio.lowlevel.checkpoint()
-        raise fresh(self._error)
+        if self._out or self._error is not None:
+            await trio.lowlevel.checkpoint()
+        while True:
+            while self._out:
+                item = self._out.popleft()
+                if not isinstance(item, Notice):
+                    return item
+                if self._wants_notices:
+                    # A list of one: it is handed out at once, to who asked for it.
+                    return [item]  # type: ignore[list-item]
+                self._unheard(item)
+            if self._error is not None:
+                raise fresh(self._error)
+            await self._advance()
 
-    def _end(self, error: TrioExtremeError) -> None:
-        """End with this error, once the events before it were handed out; nothing that came after it counts."""
-        self._error = error
-        self._mailbox.end(error)
-        self._leave()
-        if isinstance(error, ProtocolError):
-            self._engine.give_up(error)
+    def _unheard(self, notice: Notice) -> None:
+        """What nobody listens for, and somebody should know, goes to the log."""
+        if isinstance(notice, Reconnected) and notice.gap_possible:
+            logger.warning("the subscription to %s was interrupted: events may be missing", self._name)
+        elif isinstance(notice, FellBehind):
+            logger.info("the consumer of %s fell behind: going on from the store", self._name)
 
-    def _decode(self, frames: Sequence[Frame]) -> Sequence[E]:
-        """The events of a list of frames, up to what ends the subscription."""
+    def _read_pushed(self, frames: Sequence[Frame]) -> tuple[Sequence[ResolvedEvent], TrioExtremeError | None]:
+        """The messages of pushed frames up to what ends the subscription, and that."""
+        ending: TrioExtremeError | None = None
         bodies = [frame[3] for frame in frames]
         if {frame[0] for frame in frames} != _PUSHED:
-            bodies = self._before_end(frames)
+            bodies, ending = self._before_end(frames)
         # Joined, the payloads are one message: decoded in one call, at a fifth of the price.
-        pushed = _parse(b"".join(bodies))
-        if pushed is None or len(pushed) != len(bodies):
-            pushed = self._before_garbage(bodies)
-        return self._without_tombstone(Events(self._event_class, pushed))
+        messages = _parse(b"".join(bodies))
+        if messages is None or len(messages) != len(bodies):
+            messages, ending = _before_garbage(bodies)
+        return self._without_tombstone(messages, ending)
 
-    def _before_end(self, frames: Sequence[Frame]) -> list[bytes]:
-        bodies = []
+    def _before_end(self, frames: Sequence[Frame]) -> tuple[list[bytes], TrioExtremeError | None]:
+        bodies: list[bytes] = []
         for command, _, _, body in frames:
             if command != Command.STREAM_EVENT_APPEARED:
-                self._end(self._meaning(command, body))
-                break
+                return bodies, self._meaning(command, body)
             bodies.append(body)
-        return bodies
+        return bodies, None
 
     def _meaning(self, command: int, body: bytes) -> TrioExtremeError:
         """What came instead of an event, as an error."""
@@ -186,25 +177,16 @@ class LiveSubscription(ListIterator[E]):
             return error
         return ProtocolError(f"{command_name(command)} came to a subscription")
 
-    def _before_garbage(self, bodies: Sequence[bytes]) -> list[ResolvedEvent]:
-        events = []
-        for body in bodies:
-            pushed = _parse(body)
-            if pushed is None or len(pushed) != 1:
-                self._end(ProtocolError("a pushed frame is no StreamEventAppeared"))
-                break
-            events.append(pushed[0])
-        return events
-
-    def _without_tombstone(self, events: Sequence[E]) -> Sequence[E]:
+    def _without_tombstone(
+        self, messages: Sequence[ResolvedEvent], ending: TrioExtremeError | None
+    ) -> tuple[Sequence[ResolvedEvent], TrioExtremeError | None]:
         """A tombstone is the last event a stream can have; in the log, or behind a link, it is one of many."""
-        if self._stream == ALL_STREAMS or not events:
-            return events
-        last = events[-1]
-        if last.type == TOMBSTONE_TYPE and last.stream == self._stream:
-            self._end(StreamDeleted(self._stream))
-            return events[:-1]
-        return events
+        if self._stream == ALL_STREAMS or not messages:
+            return messages, ending
+        last = messages[-1].event
+        if last.event_type == TOMBSTONE_TYPE and last.event_stream_id == self._stream:
+            return messages[:-1], StreamDeleted(self._stream)
+        return messages, ending
 
 
 def _parse(joined: bytes) -> Sequence[ResolvedEvent] | None:
@@ -214,22 +196,26 @@ def _parse(joined: bytes) -> Sequence[ResolvedEvent] | None:
         return None
 
 
+def _before_garbage(bodies: Sequence[bytes]) -> tuple[list[ResolvedEvent], TrioExtremeError]:
+    messages = []
+    for body in bodies:
+        pushed = _parse(body)
+        if pushed is None or len(pushed) != 1:
+            break
+        messages.append(pushed[0])
+    return messages, ProtocolError("a pushed frame is no StreamEventAppeared")
+
+
 class WithNotices(Generic[E]):
     """An async iterator over events and notices, in the order in which they belong."""
 
-    __slots__ = ("_events", "_looked")
+    __slots__ = ("_events",)
 
-    def __init__(self, events: LiveSubscription[E]) -> None:
+    def __init__(self, events: Subscription[E]) -> None:
         self._events = events
-        self._looked = False
 
     def __aiter__(self) -> WithNotices[E]:
         return self
 
-    async def __anext__(self) -> E | StreamMissing:
-        if not self._looked:
-            await trio.lowlevel.checkpoint()
-            self._looked = True
-            if self._events.missing:
-                return StreamMissing(self._events.stream)
-        return await anext(self._events)
+    async def __anext__(self) -> E | Notice:
+        return await self._events.next_with_notices()

@@ -157,10 +157,3 @@ class DeleteResult:
     """What a delete did: where in the log its record is (the tombstone, or the stream's metadata)."""
 
     position: Position | None
-
-
-@dataclass(frozen=True, slots=True)
-class StreamMissing:
-    """A notice: the stream does not exist yet; its events come as soon as it does."""
-
-    stream: str

@@ -17,8 +17,8 @@ from trio_extreme.values import ALL
 
 if TYPE_CHECKING:
     from trio_extreme.client import Connection
+    from trio_extreme.live import LiveSubscription
     from trio_extreme.settings import Settings
-    from trio_extreme.subscriptions import LiveSubscription
 
 
 @click.command(short_help="Print the events that come, from now on.", epilog=JSON_KEYS + "\n" + FORMAT_KEYS)

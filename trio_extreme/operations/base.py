@@ -37,7 +37,8 @@ class Resend(Enum):
 
     #: Changes nothing, or changes it to the same: ask again.
     AGAIN = "again"
-    #: Protected by its event ids and a version: the server answers an executed one as success.
+    #: Protected by its event ids and a version: the server answers an executed one as success. Should it refuse, an
+    #: earlier attempt may have been executed all the same.
     SAME_IDS = "same ids"
     #: Protected by its ids only while the server remembers them: look whether they are there first.
     LOOK_UP = "look up"
@@ -72,6 +73,15 @@ class Operation(ABC, Generic[T]):
     def event_ids(self) -> Sequence[UUID]:
         """The ids of the events that this would write."""
         return ()
+
+    @property
+    def look_in(self) -> str | None:
+        """The stream to look for its events in, where an attempt got no answer; None where that tells nothing."""
+        return None
+
+    def found(self, first: int, last: int) -> T:
+        """The value, where its events were found in `look_in`, under these numbers."""
+        raise NotImplementedError
 
     @abstractmethod
     def payload(self) -> bytes:

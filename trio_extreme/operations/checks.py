@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position, utf8_size
 
@@ -14,7 +16,7 @@ def check_stream(stream: str) -> str:
         msg = f"stream: {stream!r} is no name of a stream; give a non-empty string"
         raise InvalidArgument(msg)
     if stream == ALL:
-        msg = f"stream: {ALL!r} is the log of all streams: read_all() and subscribe_all_live() are for it"
+        msg = f"stream: {ALL!r} is the log of all streams: read_all() and subscribe_all() are for it"
         raise InvalidArgument(msg)
     if not stream.isascii():
         utf8_size("stream", stream)
@@ -60,14 +62,41 @@ def check_place_in_log(start: Position | Place) -> Position | Place:
     """Where to begin in the log."""
     if isinstance(start, Place):
         return start
-    if (
-        not isinstance(start, Position)
-        or min(start.commit, start.prepare) < 0
-        or max(start.commit, start.prepare) > MAX_NUMBER
-    ):
+    if not isinstance(start, Position) or not _is_in_log(start):
         msg = f"start: {start!r} is no place in the log; give the Position of an event, START or END"
         raise InvalidArgument(msg)
     return start
+
+
+def check_after_in_stream(after: int) -> int:
+    """What was handled last of a stream."""
+    if not _is_integer(after) or not 0 <= after < MAX_NUMBER - 1:
+        msg = f"after: {after!r} is no event number; give an event's checkpoint, or None where nothing was handled yet"
+        raise InvalidArgument(msg)
+    return after
+
+
+def check_after_in_log(after: Position) -> Position:
+    """What was handled last of the log."""
+    if not isinstance(after, Position) or not _is_in_log(after):
+        msg = f"after: {after!r} is no place in the log; give an event's checkpoint, or None for nothing handled yet"
+        raise InvalidArgument(msg)
+    return after
+
+
+def check_one_place(start: int | Position | Place, after: int | Position | None) -> None:
+    """A place that is included and one that is not say different things."""
+    if after is not None and start is not Place.START:
+        msg = f"after: {after!r} is given, and start={start!r} too; give one: `after` is left out, `start` is not"
+        raise InvalidArgument(msg)
+
+
+def check_on_ahead(on_ahead: Literal["wait", "raise"]) -> Literal["wait", "raise"]:
+    """What to do about a place beyond the server's end."""
+    if on_ahead not in ("wait", "raise"):
+        msg = f"on_ahead: {on_ahead!r} is neither 'wait' nor 'raise'"
+        raise InvalidArgument(msg)
+    return on_ahead
 
 
 def check_count(count: int | None) -> int | None:
@@ -84,6 +113,10 @@ def check_page_size(page_size: int) -> int:
         msg = f"page_size: {page_size!r} is out of range; servers give from 1 to {MAX_READ} events at a time"
         raise InvalidArgument(msg)
     return page_size
+
+
+def _is_in_log(place: Position) -> bool:
+    return min(place.commit, place.prepare) >= 0 and max(place.commit, place.prepare) <= MAX_NUMBER
 
 
 def _is_integer(value: object) -> bool:

@@ -136,7 +136,7 @@ class ReadStream(Operation[StreamPage]):
 
     def _raise(self, done: schema.ReadStreamEventsCompleted) -> None:
         if done.result == _Stream.NoStream:
-            raise StreamNotFound(self._stream)
+            raise StreamNotFound(self._stream, done.last_event_number)
         if done.result == _Stream.StreamDeleted:
             raise StreamDeleted(self._stream)
         if done.result == _Stream.AccessDenied:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trio_extreme.errors import DropReason, ServerError, SubscriptionDropped
+from trio_extreme.errors import DropReason, ProtocolError, ServerError, SubscriptionDropped
 from trio_extreme.operations.base import Operation, access_denied
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
@@ -15,11 +15,20 @@ ALL_STREAMS = ""
 """How the wire names the log of all streams when it is subscribed to."""
 
 
+# Confirmed as a stream's last number: the stream is hard-deleted (2**31 - 1 for 3.9, and for who never identified).
+_TOMBSTONES = (2**63 - 1, 2**31 - 1)
+
+
 class Confirmation(NamedTuple):
     """From where on the server pushes: after this place in the log, and after this number (None for the log)."""
 
     last_commit: int
     last_number: int | None
+
+    @property
+    def is_of_deleted(self) -> bool:
+        """Whether the stream is hard-deleted: servers confirm that too, and then are silent for ever."""
+        return self.last_number in _TOMBSTONES
 
 
 class Subscribe(Operation[Confirmation]):
@@ -50,6 +59,14 @@ class Subscribe(Operation[Confirmation]):
         if command == Command.SUBSCRIPTION_DROPPED:
             raise drop_error(payload, self.stream)
         return super().refused(command, payload)
+
+
+def is_unsubscribed(payload: bytes) -> bool:
+    """Whether a SubscriptionDropped says Unsubscribed, which it does by saying nothing; False for garbage."""
+    try:
+        return parse(schema.SubscriptionDropped, payload).reason == _Reason.Unsubscribed
+    except ProtocolError:
+        return False
 
 
 def drop_error(payload: bytes, stream: str) -> ServerError | SubscriptionDropped:

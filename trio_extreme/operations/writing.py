@@ -41,7 +41,8 @@ class Append(Operation[WriteResult]):
         self._events = events
         self._expected = expected
         self._require_master = require_master
-        self.resend = Resend.SAME_IDS if expected >= NO_STREAM else Resend.LOOK_UP
+        # Writing nothing twice is writing nothing.
+        self.resend = Resend.SAME_IDS if expected >= NO_STREAM or not events else Resend.LOOK_UP
         size = sum([len(event.data) + len(event.metadata) for event in events])
         if size > MAX_FRAME_SIZE:
             msg = f"events: {size:,} bytes in one append; the limit of a frame is {MAX_FRAME_SIZE:,}: append fewer"
@@ -51,6 +52,15 @@ class Append(Operation[WriteResult]):
     def event_ids(self) -> Sequence[UUID]:
         """The ids of the events to write."""
         return [event.id for event in self._events]
+
+    @property
+    def look_in(self) -> str:
+        """Its stream."""
+        return self._stream
+
+    def found(self, first: int, last: int) -> WriteResult:
+        """Where the events are; of their place in the log a stream does not tell."""
+        return WriteResult(first, last, None)
 
     def payload(self) -> bytes:
         """A WriteEvents."""

@@ -1,0 +1,125 @@
+"""Appends of which it is not known whether they were executed, and the looking into their streams.
+
+One look serves all appends to a stream that wait for one. Who waits is kept across sessions; who looks is a task of the
+session.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from trio_extreme.errors import ConnectionLost, FrameTooLarge, StreamNotFound, TrioExtremeError
+from trio_extreme.operations.looking import MAX_EVENTS, LookUp, Verdict
+from trio_extreme.operations.paging import PageSizer
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import trio
+
+    from trio_extreme.operations.reading import ReadStream, StreamPage
+    from trio_extreme.pending import Slot
+
+    Key: TypeAlias = tuple[str, bytes]
+    """A stream, and the credentials to read it with."""
+
+    Ask: TypeAlias = Callable[[ReadStream, bytes], Awaitable[StreamPage]]
+
+
+class LookUps:
+    """Who waits for a look into which stream.
+
+    `ask` sends a request with credentials. `settle` is given a slot and what was found out about it; `wall_clock` tells
+    when a call began, in seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        settle: Callable[[Slot[Any], Verdict, int, int], None],
+        wall_clock: Callable[[float], float],
+    ) -> None:
+        self._ask = ask
+        self._settle = settle
+        self._wall_clock = wall_clock
+        self._waiting: dict[Key, dict[Slot[Any], None]] = {}
+        self._looking: set[Key] = set()
+        self._nursery: trio.Nursery | None = None
+
+    def add(self, slot: Slot[Any]) -> None:
+        """Look whether this append is there, now or in the next session."""
+        key = _key(slot)
+        self._waiting.setdefault(key, {})[slot] = None
+        self._look(key)
+
+    def forget(self, slot: Slot[Any]) -> bool:
+        """Nobody wants to know any more; whether anybody did."""
+        slots = self._waiting.get(_key(slot), {}) if slot.operation.look_in is not None else {}
+        if slot not in slots:
+            return False
+        del slots[slot]
+        if not slots:
+            del self._waiting[_key(slot)]
+        return True
+
+    def begin(self, nursery: trio.Nursery) -> None:
+        """A new session: look into all streams that are waited for, in the order in which they came."""
+        self._nursery = nursery
+        self._looking.clear()
+        for key in self._waiting:
+            self._look(key)
+
+    def end(self) -> None:
+        """The session, and with it whoever was looking, is gone."""
+        self._nursery = None
+
+    def _look(self, key: Key) -> None:
+        nursery = self._nursery
+        # One that was cancelled may be closed already.
+        if nursery is not None and not nursery.cancel_scope.cancel_called and key not in self._looking:
+            self._looking.add(key)
+            nursery.start_soon(self._run, key)
+
+    async def _run(self, key: Key) -> None:
+        """Look for all who wait, and again for those who came meanwhile."""
+        while slots := tuple(self._waiting.get(key, ())):
+            oldest = min([self._wall_clock(slot.started) for slot in slots])
+            look = LookUp(key[0], [event_id for slot in slots for event_id in _ids(slot)], oldest)
+            try:
+                await self._read(look, key)
+            except ConnectionLost:
+                # The session is ending: the next one begins anew.
+                return
+            for slot in slots:
+                if self.forget(slot):
+                    self._settle(slot, *look.finding(_ids(slot)))
+        self._looking.discard(key)
+
+    async def _read(self, look: LookUp, key: Key) -> None:  # noqa: ASYNC910 - an append of nothing is not looked for
+        sizer = PageSizer(MAX_EVENTS)
+        # Where nobody waits any more there is nothing to find out.
+        while not look.done and key in self._waiting:
+            count = sizer.count
+            try:
+                page = await self._ask(look.operation(count), key[1])
+                look.take(page)
+                sizer.learn(len(page.events), page.size)
+            except StreamNotFound as error:
+                look.not_found(error)
+            except FrameTooLarge:
+                if not sizer.shrink(count):
+                    look.give_up()
+            except ConnectionLost:
+                raise
+            except TrioExtremeError:
+                look.give_up()
+
+
+def _ids(slot: Slot[Any]) -> list[bytes]:
+    return [event_id.bytes_le for event_id in slot.operation.event_ids]
+
+
+def _key(slot: Slot[Any]) -> Key:
+    stream = slot.operation.look_in
+    assert stream is not None
+    return stream, slot.credentials
