@@ -1,0 +1,153 @@
+"""A connection of the simulation: the library's, with every call written down and timed."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import trio
+
+from tests.simulation.ledger import in_words
+from tests.simulation.wire import Wire
+from trio_extreme import (
+    ANY,
+    NotReady,
+    ConnectionLost,
+    OperationTimedOut,
+    OutcomeUnknown,
+    ServerError,
+    StreamDeleted,
+    StreamNotFound,
+    WrongExpectedVersion,
+)
+from trio_extreme.client import serve
+from trio_extreme.engine import Engine
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from random import Random
+
+    from tests.simulation.ledger import Ledger, Told
+    from tests.simulation.network import Network
+    from tests.simulation.trace import Trace
+    from trio_extreme import Connection, DeleteResult, NewEvent, Settings, WriteResult
+
+BAD_LUCK = (ConnectionLost, OperationTimedOut, OutcomeUnknown, NotReady)
+"""What a network that breaks, or a node that restarts, may lead to; nothing of it may come after the calm."""
+
+REFUSALS = (WrongExpectedVersion, StreamDeleted, StreamNotFound)
+"""What the state of a stream may lead to."""
+
+_PAGE = 0.5
+"""Seconds that one page takes at most."""
+
+_EPSILON = 1e-6
+
+
+class Client:
+    """One connection, whose name is a letter. Its methods are the verbs, as workloads use them."""
+
+    def __init__(self, name: str, settings: Settings, calm_at: float, ledger: Ledger, trace: Trace) -> None:
+        self.name = name
+        self.settings = settings
+        self.calm_at = calm_at
+        self.trace = trace
+        self.wire = Wire(name, ledger, trace)
+        self.conn: Connection
+        #: What each stream's subscriptions may hold at most: events, bytes.
+        self.bounds: dict[str, tuple[int, int]] = {}
+        self._ledger = ledger
+
+    @asynccontextmanager
+    async def connected(self, network: Network, random: Random, now: Callable[[], float]) -> AsyncIterator[None]:
+        """The connection is open while the body runs."""
+        engine = Engine(self.settings, network.way(self.wire), rng=random, now=now)
+        async with serve(engine) as self.conn:
+            self.wire.look = self._check_bounds
+            yield
+
+    @property
+    def bound(self) -> float:
+        """Seconds within which everything must have come right after the last fault."""
+        settings = self.settings
+        return (
+            settings.max_reconnect_delay
+            + settings.connect_timeout
+            + settings.identify_timeout
+            + settings.heartbeat_interval
+            + settings.heartbeat_timeout
+            + settings.attempt_timeout
+            + _PAGE
+        )
+
+    async def append(self, stream: str, events: Sequence[NewEvent], expected: int = ANY) -> WriteResult:
+        """`Connection.append`, written down."""
+        with self._in_time("append"):
+            call = self._ledger.begin(self.name, "append", stream, expected, events)
+            told: Told = None
+            try:
+                told = result = await self.conn.append(stream, events, expected=expected)
+            except BaseException as error:
+                told = error
+                raise
+            finally:
+                self._ledger.end(call, told)
+            return result
+
+    async def delete(self, stream: str, *, hard: bool = False) -> DeleteResult:
+        """`Connection.delete_stream` with ANY, written down."""
+        with self._in_time("delete"):
+            call = self._ledger.begin(self.name, "bury" if hard else "delete", stream, ANY)
+            told: Told = None
+            try:
+                told = result = await self.conn.delete_stream(stream, expected=ANY, hard=hard)
+            except BaseException as error:
+                told = error
+                raise
+            finally:
+                self._ledger.end(call, told)
+            return result
+
+    async def ping(self) -> None:
+        """`Connection.ping`."""
+        with self._in_time("ping"):
+            await self.conn.ping()
+
+    async def last_number(self, stream: str) -> int | None:
+        """`Connection.last_number`."""
+        with self._in_time("last_number"):
+            return await self.conn.last_number(stream)
+
+    @contextmanager
+    def _in_time(self, verb: str) -> Iterator[None]:
+        """Every call ends within `operation_timeout`, and with an error that it may end with."""
+        began = trio.current_time()
+        try:
+            yield
+        except (*BAD_LUCK, *REFUSALS) as error:
+            if began > self.calm_at + self.bound and isinstance(error, BAD_LUCK):
+                self.trace.problem(f"{self.name}: {verb} failed in the calm: {in_words(error)}")
+            raise
+        except trio.Cancelled:
+            raise
+        except Exception as error:
+            self.trace.problem(f"{self.name}: {verb} raised {in_words(error)}, which it never should")
+            raise
+        finally:
+            if (took := trio.current_time() - began) > self.settings.operation_timeout + _EPSILON:
+                self.trace.problem(f"{self.name}: {verb} took {took} s")
+
+    def _check_bounds(self) -> None:
+        now, limits = self.conn.statistics(), self.settings
+        if now.in_flight > limits.max_in_flight:
+            self.trace.problem(f"{self.name}: {now.in_flight} requests in flight")
+        for held in now.subscriptions:
+            events, bytes = self.bounds[held.stream]
+            if held.buffered_events > events or held.buffered_bytes > bytes:
+                self.trace.problem(f"{self.name}: the memory is not bounded: {held}")
+
+    def check_idle(self) -> None:
+        """Nobody calls and nobody consumes, so nothing is in use."""
+        now = self.conn.statistics()
+        if (now.in_flight, now.waiting, now.queued_bytes, now.subscriptions) != (0, 0, 0, ()):
+            self.trace.problem(f"{self.name}: nobody asks for anything any more, and there is left: {now}")

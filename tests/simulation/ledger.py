@@ -1,0 +1,100 @@
+"""What callers asked for and were told, to be held against what the node holds.
+
+Everything that a workload appends or deletes goes through here, so that nothing is written that the ledger does not
+know of.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import trio
+
+from trio_extreme import DeleteResult, OutcomeUnknown, TrioExtremeError, WriteResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from tests.simulation.trace import Trace
+    from trio_extreme import NewEvent
+
+Told: TypeAlias = WriteResult | DeleteResult | BaseException | None
+"""What a call ended with; None while it lasts."""
+
+Verdict: TypeAlias = Literal["done", "not done", "unknown"]
+
+
+@dataclass
+class Call:
+    """One call that changes something, from its beginning to its end."""
+
+    number: int
+    client: str
+    verb: str
+    stream: str
+    expected: int
+    #: Of the events to append.
+    ids: tuple[bytes, ...] = ()
+    began: float = 0.0
+    ended: float = inf
+    told: Told = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the caller may rely on. Whoever was cancelled knows as little as who was told that nobody knows."""
+        if isinstance(self.told, WriteResult | DeleteResult):
+            return "done"
+        if isinstance(self.told, TrioExtremeError) and not isinstance(self.told, OutcomeUnknown):
+            return "not done"
+        return "unknown"
+
+    def __str__(self) -> str:
+        events = ", ".join(id.hex()[:8] for id in self.ids)
+        return f"call {self.number}: {self.verb} {self.stream!r} expecting {self.expected} [{events}]"
+
+
+class Ledger:
+    """All calls of a run, in the order in which they began."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self.calls: list[Call] = []
+        # How many calls wait that would write this event.
+        self._waiting: Counter[bytes] = Counter()
+
+    def begin(self, client: str, verb: str, stream: str, expected: int, events: Sequence[NewEvent] = ()) -> Call:
+        """A call begins."""
+        ids = tuple(event.id_bytes for event in events)
+        call = Call(len(self.calls) + 1, client, verb, stream, expected, ids, trio.current_time())
+        self.calls.append(call)
+        self._waiting.update(ids)
+        self._trace.note(client, str(call))
+        return call
+
+    def end(self, call: Call, told: Told) -> None:
+        """It ended, one way or another."""
+        call.told, call.ended = told, trio.current_time()
+        self._waiting.subtract(call.ids)
+        self._trace.note(call.client, f"call {call.number}: {call.verdict}: {in_words(told)}")
+
+    def is_awaited(self, id: bytes) -> bool:
+        """Whether somebody still waits for this event to be written."""
+        return self._waiting[id] > 0
+
+    def appends(self) -> Iterator[Call]:
+        """The calls that append."""
+        return (call for call in self.calls if call.verb == "append")
+
+    def deletes(self, stream: str) -> list[Call]:
+        """The soft deletes of a stream."""
+        return [call for call in self.calls if call.verb == "delete" and call.stream == stream]
+
+
+def in_words(told: object) -> str:
+    """A result or an error in a line; what trio adds to its own errors differs between two runs."""
+    if isinstance(told, TrioExtremeError):
+        return f"{type(told).__name__}: {told}"
+    return type(told).__name__ if isinstance(told, BaseException) else str(told)

@@ -1,0 +1,191 @@
+"""One run: an unlucky day in the life of a program, as a function of its seed.
+
+A node, a network, one or two clients and their workloads; a storm in which everything breaks; then a calm, in which
+everything must come right in time; then the checks, against what the node holds.
+"""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+import trio
+
+from tests.simulation.checker import check_everything, check_nothing_is_left
+from tests.simulation.client import Client
+from tests.simulation.determinism import Livelock, chance, run_deterministically
+from tests.simulation.ledger import Ledger
+from tests.simulation.network import Network
+from tests.simulation.plan import cast, make_plan
+from tests.simulation.readers import Watcher
+from tests.simulation.trace import Trace
+from tests.simulation.truth import Truth
+from tests.simulation.weather import Weather
+from tests.simulation.workloads import Stage
+from tests.simulation.writers import Curtain
+from trio_extreme.embedded import open_node
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from trio.testing import MockClock
+
+    from tests.simulation.consumers import Consumer
+    from tests.simulation.workloads import Workload
+    from trio_extreme.embedded import Node
+
+_EPOCH = 1_700_000_000
+_TOO_LONG = 1000.0
+"""Seconds after which a run is taken for one that hangs."""
+_QUIET = 10.0
+"""Seconds at the end in which nothing more may happen: what is sent twice would come now."""
+
+
+class Outcome(NamedTuple):
+    """How a run went."""
+
+    seed: int
+    problems: list[str]
+    trace: Trace
+
+
+def simulate(seed: int) -> Outcome:
+    """Run the day of this seed."""
+    simulation = Simulation(seed)
+    try:
+        run_deterministically(seed, simulation.run)
+    except Exception:  # noqa: BLE001 - whatever it is, it is this seed's
+        simulation.trace.problems.append(f"the run ended with\n{traceback.format_exc()}")
+    return Outcome(seed, simulation.trace.problems, simulation.trace)
+
+
+class Simulation:
+    """The parts of one run."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+        self._plan = make_plan(seed)
+        self.trace = Trace()
+        self._ledger = Ledger(self.trace)
+        self._clients = [
+            Client(name, settings, self._plan.calm_at, self._ledger, self.trace)
+            for name, settings in zip("AB", self._plan.settings, strict=False)
+        ]
+        self._consumers: list[Consumer] = []
+        self._clock: MockClock
+        self._node: Node
+        # For what outlives the workload that started it.
+        self._helpers: trio.Nursery
+
+    async def run(self, clock: MockClock) -> None:
+        """All of it."""
+        self._clock = clock
+        with trio.move_on_after(_TOO_LONG) as scope:
+            livelock = Livelock(scope)
+            trio.lowlevel.add_instrument(livelock)
+            await self._play()
+        if scope.cancelled_caught:
+            self.trace.problem("tasks run on and on, and no time passes" if livelock.found else "it hangs")
+
+    async def _play(self) -> None:
+        random = chance(self._seed, "node")
+        async with open_node(port=None, version=self._plan.version, now=_calendar, random=random) as self._node:
+            weather = Weather(chance(self._seed, "weather"), self._plan.calm_at)
+            network = Network(self._node.connect, weather, self.trace)
+            async with network.running(), AsyncExitStack() as connections:
+                for client in self._clients:
+                    random = chance(self._seed, f"client {client.name}")
+                    await connections.enter_async_context(client.connected(network, random, _calendar))
+                await self._act()
+                for client in self._clients:
+                    client.check_idle()
+                await connections.aclose()
+                await check_nothing_is_left(self._node, self.trace)
+            check_everything(self._ledger, self._consumers, self._node.store, self.trace)
+
+    async def _act(self) -> None:
+        async with trio.open_nursery() as self._helpers:
+            writers, self._consumers = cast(self._seed, self._stage)
+            for client in self._clients:
+                watcher = Watcher(self._stage(chance(self._seed, "watcher"), client), "changes")
+                self._helpers.start_soon(self._guard, watcher)
+            async with trio.open_nursery() as consuming:
+                for consumer in self._consumers:
+                    consuming.start_soon(self._guard, consumer)
+                await self._storm(writers)
+                await self._calm()
+                consuming.cancel_scope.cancel()
+            self._helpers.cancel_scope.cancel()
+
+    def _stage(self, random: Random, client: Client | None = None) -> Stage:
+        client = client or random.choice(self._clients)
+        return Stage(client, random, self._helpers, self._node.store, self._plan.calm_at)
+
+    async def _guard(self, workload: Workload) -> None:
+        """Run a workload. An error of it is a problem, but not the end of all others."""
+        try:
+            await workload.run()
+        except Exception:  # noqa: BLE001 - whatever it is
+            self.trace.problem(f"{workload!r} ended with\n{traceback.format_exc()}")
+
+    # --- the storm
+
+    async def _storm(self, writers: list[Workload]) -> None:
+        """Everything breaks, until it is over and the writers have done their share."""
+        async with trio.open_nursery() as nursery:
+            for writer in writers:
+                nursery.start_soon(self._guard, writer)
+            if self._plan.fault_rate:
+                nursery.start_soon(self._break_node)
+            if self._plan.stall_rate:
+                nursery.start_soon(self._stand_still)
+            await trio.sleep_until(self._plan.calm_at)
+            self.trace.note("", "calm")
+            for consumer in self._consumers:
+                consumer.note_due()
+
+    async def _break_node(self) -> None:
+        seconds = self._plan.calm_at - trio.current_time()
+        play = partial(self._node.faults.play, rate=self._plan.fault_rate, longest=self._plan.longest_fault)
+        await play(chance(self._seed, "faults"), seconds=seconds)
+
+    async def _stand_still(self) -> None:
+        """The program does not let its tasks run for some seconds, now and then."""
+        random = chance(self._seed, "stalls")
+        while True:
+            await trio.sleep(random.expovariate(self._plan.stall_rate))
+            seconds = random.uniform(0, 6)
+            if trio.current_time() + seconds >= self._plan.calm_at:
+                return
+            self.trace.note("", f"the program stands still for {seconds:.3f} s")
+            self._clock.jump(seconds)
+
+    # --- the calm
+
+    async def _calm(self) -> None:
+        """Everybody catches up, and then sees one event more; then nothing happens."""
+        await self._wait_for_consumers()
+        streams = dict.fromkeys(["sole", *(consumer.stream for consumer in self._consumers)])
+        truth = Truth(self._node.store)
+        for stream in streams:
+            if stream.isalpha() and not truth.is_buried(stream):
+                await self._guard(Curtain(self._stage(chance(self._seed, f"curtain {stream}")), stream))
+        await self._wait_for_consumers()
+        await trio.sleep(_QUIET)
+
+    async def _wait_for_consumers(self) -> None:
+        """Wait until every consumer has seen what it must, or until it is far too late."""
+        began = trio.current_time()
+        patience = max(client.bound for client in self._clients)
+        while any(consumer.is_behind() for consumer in self._consumers):
+            await trio.sleep(0.25)
+            waited = trio.current_time() - began
+            if waited > patience + sum(consumer.busy(began, trio.current_time()) for consumer in self._consumers):
+                return
+
+
+def _calendar() -> float:
+    """What the clock on the wall shows, in seconds since 1970."""
+    return _EPOCH + trio.current_time()

@@ -1,0 +1,170 @@
+"""Workloads that change streams. Each is one task, knows one stream, and ends when it has done its share."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import trio
+
+from tests.simulation.client import BAD_LUCK, REFUSALS
+from tests.simulation.workloads import Workload
+from trio_extreme import ANY, NO_STREAM, STREAM_EXISTS, NewEvent, StreamDeleted, WrongExpectedVersion
+
+if TYPE_CHECKING:
+    from tests.simulation.workloads import Stage
+
+
+class SoleWriter(Workload):
+    """The only one who writes its stream: each append names the number it must come after.
+
+    Whatever becomes of an append, it is made again with the same events and the same number until it succeeds. So no
+    `WrongExpectedVersion` is ever right.
+    """
+
+    def __init__(self, stage: Stage, stream: str, appends: int) -> None:
+        super().__init__(stage, stream)
+        self._appends = appends
+
+    async def run(self) -> None:
+        last = int(NO_STREAM)
+        for _ in range(self._appends):
+            events = self.events()
+            while (written := await self._append(events, last)) is None:
+                await trio.sleep(self.random.uniform(0, 0.5))
+            last = written
+            await self.pause()
+
+    async def _append(self, events: list[NewEvent], last: int) -> int | None:
+        try:
+            with self.impatience():
+                result = await self.client.append(self.stream, events, last)
+                return result.last
+        except WrongExpectedVersion as error:
+            self.client.trace.problem(f"{self!r} is the only one, and was told: {error}")
+            raise
+        except BAD_LUCK:
+            pass
+        return None
+
+
+class Contender(Workload):
+    """One of several who write the same stream, with every kind of expected version, and do not ask twice."""
+
+    def __init__(self, stage: Stage, stream: str, appends: int) -> None:
+        super().__init__(stage, stream)
+        self._appends = appends
+        self._guess = int(NO_STREAM)
+
+    async def run(self) -> None:
+        for _ in range(self._appends):
+            with suppress(*BAD_LUCK, *REFUSALS), self.impatience():
+                await self._append()
+            await self.pause()
+
+    async def _append(self) -> None:
+        try:
+            result = await self.client.append(self.stream, self.events(), self._expected())
+            self._guess = result.last
+        except WrongExpectedVersion as error:
+            self._guess = self._guess + 1 if error.actual is None else error.actual
+            raise
+
+    def _expected(self) -> int:
+        return self.random.choice((ANY, ANY, ANY, NO_STREAM, STREAM_EXISTS, self._guess, self._guess, self._guess))
+
+
+class Crowd(Workload):
+    """Many who append at once."""
+
+    def __init__(self, stage: Stage, stream: str, size: int) -> None:
+        super().__init__(stage, stream)
+        self._size = size
+
+    async def run(self) -> None:
+        await self.pause()
+        async with trio.open_nursery() as nursery:
+            for _ in range(self._size):
+                nursery.start_soon(self._append)
+
+    async def _append(self) -> None:
+        with suppress(*BAD_LUCK, *REFUSALS), self.impatience():
+            await self.client.append(self.stream, self.events(1), self.random.choice((ANY, STREAM_EXISTS)))
+
+
+class Rebirth(Workload):
+    """Deletes its stream softly, now and then, and appends to it again."""
+
+    def __init__(self, stage: Stage, stream: str, appends: int) -> None:
+        super().__init__(stage, stream)
+        self._appends = appends
+
+    async def run(self) -> None:
+        for _ in range(self._appends):
+            with suppress(*BAD_LUCK, *REFUSALS), self.impatience():
+                await self._act()
+            await self.pause()
+
+    async def _act(self) -> None:
+        if self.random.random() < 0.25:
+            await self.client.delete(self.stream)
+        else:
+            await self.client.append(self.stream, self.events(), self.random.choice((ANY, NO_STREAM, STREAM_EXISTS)))
+
+
+class Trimmer(Workload):
+    """Lets its stream forget its oldest events, now and then, by writing its metadata as `$$stream`'s next event."""
+
+    async def run(self) -> None:
+        for _ in range(4):
+            await self.pause()
+            with suppress(*BAD_LUCK, *REFUSALS), self.impatience():
+                await self.client.append(f"$${self.stream}", [self._metadata()], ANY)
+
+    def _metadata(self) -> NewEvent:
+        last = self.stage.store.last_number(self.stream)
+        bound = max(0, last - self.random.randrange(8))
+        return NewEvent.json("$metadata", {"$tb": bound}, id=UUID(int=self.random.getrandbits(128) | 1))
+
+
+class Undertaker(Workload):
+    """Deletes its stream for ever, after a while, and does not rest until it is sure."""
+
+    async def run(self) -> None:
+        await trio.sleep(self.random.uniform(0, self.stage.calm_at))
+        while True:
+            try:
+                await self.client.delete(self.stream, hard=True)
+            except StreamDeleted:
+                return
+            except BAD_LUCK:
+                await trio.sleep(0.5)
+            else:
+                return
+
+
+class Linker(Workload):
+    """Appends links to what others have written."""
+
+    def __init__(self, stage: Stage, stream: str, targets: list[str]) -> None:
+        super().__init__(stage, stream)
+        self._targets = targets
+
+    async def run(self) -> None:
+        for _ in range(15):
+            with suppress(*BAD_LUCK, *REFUSALS), self.impatience():
+                await self.client.append(self.stream, [self._link()], ANY)
+            await self.pause()
+
+    def _link(self) -> NewEvent:
+        target = self.random.choice(self._targets)
+        number = self.random.randrange(len(self.stage.store.records(target)) + 1)
+        return NewEvent("$>", f"{number}@{target}".encode(), id=UUID(int=self.random.getrandbits(128) | 1))
+
+
+class Curtain(Workload):
+    """The last event of a stream: a consumer that does not see it has gone deaf."""
+
+    async def run(self) -> None:
+        await self.client.append(self.stream, self.events(1))
