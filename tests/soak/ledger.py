@@ -80,8 +80,11 @@ class Ledger:
         self._doubtful.update(codes)
 
     def refused(self, codes: Iterable[int]) -> None:
-        """These are not in the store: the writer was told so, or told that nothing was sent."""
-        self._refused.update(codes)
+        """These are not in the store: the writer was told so, or told that nothing was sent.
+
+        This time: what was doubtful before stays so.
+        """
+        self._refused.update(code for code in codes if code not in self._doubtful)
 
     # --- what consumers saw
 
@@ -94,6 +97,18 @@ class Ledger:
     def saw(self, stream: str, number: int, code: int, name: str) -> None:
         """A consumer of this name saw this event."""
         self._learn(stream, number, code, f"{name} saw")
+
+    def length(self, stream: str) -> int:
+        """How many events the stream has, as far as anybody was told."""
+        return len(self._known[stream])
+
+    def behind(self) -> list[str]:
+        """Which consumers have not seen all of that, though they should."""
+        return [str(trail) for trail in self._trails if trail.lacks(len(self._known[trail.stream]))]
+
+    def delivered(self) -> int:
+        """How many events all consumers have seen."""
+        return sum([trail.delivered for trail in self._trails])
 
     def is_strange(self, text: str) -> None:
         self.strange += 1
@@ -122,7 +137,7 @@ class Ledger:
         self._find_ghosts(stored)
         return Verdict(
             written=sum(map(len, stored.values())),
-            delivered=sum([trail.delivered for trail in self._trails]),
+            delivered=self.delivered(),
             lost=lost,
             doubled=doubled,
             out_of_order=sum([trail.out_of_order for trail in self._trails]),
@@ -175,6 +190,13 @@ class Trail:
         """The number of the event that should come next."""
         return self._next
 
+    def __str__(self) -> str:
+        return f"{self._name} is at {self._next} of {self.stream}"
+
+    def lacks(self, total: int) -> int:
+        """How many events of so many should have come since the last; below 0 it saw more than there are."""
+        return 0 if self._may_skip else total - self._next
+
     def gap_told(self) -> None:
         """The consumer was told that events may be missing before the next."""
         self._may_skip = True
@@ -208,7 +230,7 @@ class Trail:
 
     def lost(self, total: int) -> int:
         """How many of so many events never came."""
-        behind = 0 if self._may_skip else total - self._next
+        behind = self.lacks(total)
         if behind < 0:
             self._ledger.is_strange(f"{self._name}: saw {-behind} events of {self.stream} that are not in the store")
         lost = len(self._missing) + max(0, behind)
@@ -231,23 +253,19 @@ class LogTrail:
         self._trails: dict[str, Trail] = {}
         self._position: Position | None = None
 
-    def reached(self, stream: str) -> int:
-        """The number of the event of this stream that should come next."""
+    def trail(self, stream: str) -> Trail:
+        """The part of one stream: its events have to come, whether or not any came yet."""
         trail = self._trails.get(stream)
-        return 0 if trail is None else trail.reached
-
-    def expect(self, stream: str) -> None:
-        """There is such a stream, and its events have to come, whether or not any came yet."""
-        if stream not in self._trails:
-            self._trails[stream] = self._ledger.trail(self._name, stream, live=self._live)
+        if trail is None:
+            trail = self._trails[stream] = self._ledger.trail(self._name, stream, live=self._live)
+        return trail
 
     def gap_told(self) -> None:
         for trail in self._trails.values():
             trail.gap_told()
 
     def saw(self, stream: str, number: int, code: int, position: Position) -> None:
-        self.expect(stream)
-        trail = self._trails[stream]
+        trail = self.trail(stream)
         in_turn = trail.saw(number, code)
         if in_turn and self._position is not None and position <= self._position:
             trail.out_of_order += 1

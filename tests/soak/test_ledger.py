@@ -110,6 +110,12 @@ def test_a_refused_event_that_is_stored_is_strange(ledger: Ledger, complaints: l
     assert complaints == ["event 2 of writer 4 is in the store, and its writer was told that it is not"]
 
 
+def test_what_was_doubtful_before_it_was_refused_may_be_stored(ledger: Ledger) -> None:
+    ledger.doubtful([77])
+    ledger.refused([77])
+    assert ledger.judge({STREAM: [*CODES, 77]}).faultless
+
+
 def test_another_event_than_was_acknowledged_is_strange(ledger: Ledger, complaints: list[str]) -> None:
     other = make_id(4, 2).int
     assert ledger.judge({STREAM: [*CODES[:9], other]}).strange == 1
@@ -178,8 +184,8 @@ def test_a_consumer_of_the_log_sees_every_stream(ledger: Ledger) -> None:
     trail = LogTrail(ledger, "log")
     for number, code in enumerate(CODES[:9]):
         trail.saw(STREAM, number, code, at(number))
-    trail.expect("others")
-    assert (trail.reached(STREAM), trail.reached("others"), trail.reached("none")) == (9, 0, 0)
+    assert (trail.trail(STREAM).reached, trail.trail("others").reached) == (9, 0)
+    assert ledger.behind() == ["log is at 9 of orders", "log is at 0 of others"]
     assert wrong(ledger.judge({STREAM: CODES, "others": [77]})) == (2, 0, 0, 0)
 
 
