@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import trio
 
 from trio_extreme.embedded.acl import DEFAULT_USERS
 from trio_extreme.embedded.clients import Client
@@ -20,8 +23,9 @@ from trio_extreme.wire.framing import FrameBuffer, encode_credentials, encode_fr
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import trio
     from google.protobuf.message import Message
+
+    from trio_extreme.embedded import Node
 
 ADMIN = Credentials("admin", "changeit")
 _numbers = count(1)
@@ -197,3 +201,32 @@ class Talk:
     ) -> Reply | None:
         await self.tell(command, message, credentials)
         return await self.hear()
+
+    async def hear_for(self, seconds: float) -> list[Reply | None]:
+        """All that comes in so many seconds, None last where the node hangs up."""
+        heard: list[Reply | None] = []
+        with trio.move_on_after(seconds):
+            while not heard or heard[-1] is not None:
+                heard.append(await self.hear())
+        return heard
+
+
+async def talk_to(node: Node) -> Talk:
+    """A connection in memory."""
+    return Talk(await node.connect(node.host, node.port))
+
+
+async def talk_through_socket(node: Node) -> Talk:
+    return Talk(await trio.open_tcp_stream(node.host, node.port))
+
+
+async def is_alive(talk: Talk) -> bool:
+    reply = await talk.ask(Command.PING, b"echo")
+    return reply is not None and reply.message == b"echo"
+
+
+async def assert_ended(talk: Talk) -> None:
+    """By an end or a reset, which is all that may happen to a socket."""
+    with suppress(trio.BrokenResourceError):
+        assert await talk.hear() is None
+    await talk.stream.aclose()

@@ -18,8 +18,9 @@ from tests.embedded.talk import (
     read_event,
     read_stream,
     subscribe,
+    talk_to,
 )
-from trio_extreme.embedded import VERSIONS, Node, User, open_node
+from trio_extreme.embedded import VERSIONS, User, open_node
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.values import Credentials
 from trio_extreme.wire.commands import Command
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from trio_extreme.wire.schema import ReadEventCompleted
 
 FORWARD = Command.READ_STREAM_EVENTS_FORWARD
-
-
-async def talk_to(node: Node) -> Talk:
-    return Talk(await node.connect(node.host, node.port))
 
 
 def tasks() -> int:

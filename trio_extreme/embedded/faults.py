@@ -272,7 +272,7 @@ class Faults:
 
     def _add(self, name: str, details: str, command: Command | None, count: int, treat: AnswerTreatment) -> None:
         _check(count > 0, f"count: {count} answers are none")
-        _check(command is None or command in self._service.answered, f"command: {command!r} is no request of this node")
+        _check(command is None or command in self._service.answered, f"command: {command!r} is no request this node answers")
         commands: Container[int] = self._service.requests if command is None else (command,)
         which = "any request" if command is None else command.name
         self._note(name, f"waits for {count} × {which}{details}")
