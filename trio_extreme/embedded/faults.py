@@ -272,7 +272,10 @@ class Faults:
 
     def _add(self, name: str, details: str, command: Command | None, count: int, treat: AnswerTreatment) -> None:
         _check(count > 0, f"count: {count} answers are none")
-        _check(command is None or command in self._service.answered, f"command: {command!r} is no request this node answers")
+        _check(
+            command is None or command in self._service.answered,
+            f"command: {command!r} is no request this node answers",
+        )
         commands: Container[int] = self._service.requests if command is None else (command,)
         which = "any request" if command is None else command.name
         self._note(name, f"waits for {count} × {which}{details}")
@@ -306,7 +309,13 @@ class Faults:
         of `PLAYED` without. When it returns, or is cancelled, all faults are over.
         """
         random = seed if isinstance(seed, Random) else Random(seed)  # noqa: S311 - chance that can be repeated
-        known = list(PLAYED) if names is None else [name for name in names if _check_name(name)]
+        known = tuple(PLAYED if names is None else names)
+        for name in known:
+            _check(name in PLAYED, f"names: {name!r} is none of {', '.join(PLAYED)}")
+        _check(bool(known), "names: there are none to draw from")
+        _check(seconds >= 0, f"seconds: {seconds!r} is no time that faults can be played for")
+        _check(rate > 0, f"rate: {rate!r} faults a second are none")
+        _check_seconds(longest)
         try:
             with trio.move_on_after(seconds):
                 while True:
@@ -343,11 +352,6 @@ PLAYED: Mapping[str, Callable[[Faults, Random, float], object]] = {
 
 def _cut(connection: Connection, _: Frame, __: bytes) -> None:
     connection.cut()
-
-
-def _check_name(name: str) -> bool:
-    _check(name in PLAYED, f"names: {name!r} is none of {', '.join(PLAYED)}")
-    return True
 
 
 def _check_seconds(seconds: float | None) -> None:
