@@ -30,8 +30,8 @@ ROWS = [
     Row(
         "3 engine",
         [
-            *("statistics", "changes", "mailbox", "pending", "door", "outbox", "session", "connecting", "lookups"),
-            "engine",
+            *("statistics", "changes", "mailbox", "pending", "door", "outbox", "session", "connecting"),
+            *("line", "lookups", "calls", "feeds", "engine"),
         ],
     ),
     Row("4 reading", ["iterating", "reading", "transactions", "subscriptions", "live", "catching_up", "persistent"]),

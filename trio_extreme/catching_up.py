@@ -154,7 +154,7 @@ class CatchUpSubscription(Subscription[E]):
 
     async def _start(self) -> None:
         self._track = await self._begin()
-        self._pager = Pager(self._engine, self._credentials, self._page_size, self._track.operation)
+        self._pager = Pager(self._engine.calls, self._credentials, self._page_size, self._track.operation)
 
     def _stop(self, error: TrioExtremeError) -> None:
         if self._error is None:
@@ -230,10 +230,10 @@ class CatchUpSubscription(Subscription[E]):
 
     def _came(self) -> None:
         """Something came from the server: say so, if it could not for a while."""
-        if self._session not in (0, self._engine.sessions) or self._interrupted:
+        if self._session not in (0, self._engine.line.sessions) or self._interrupted:
             self._out.append(Reconnected(gap_possible=False))
             self._told_caught_up = self._interrupted = self._checked_end = False
-        self._session = self._engine.sessions
+        self._session = self._engine.line.sessions
 
     # --- live
 
@@ -244,7 +244,7 @@ class CatchUpSubscription(Subscription[E]):
         operation = Subscribe(self._stream, resolve_links=self._resolve_links)
         feed = _Feed(self._engine.settings)
         try:
-            confirmation, leave = await self._engine.subscribe(
+            confirmation, leave = await self._engine.feeds.open(
                 operation, feed.mailbox, self._credentials, lasting=False, deadline=inf
             )
         except SubscriptionDropped as dropped:
@@ -293,7 +293,7 @@ class CatchUpSubscription(Subscription[E]):
             elif ending is not None:
                 self._stop(ending)
             if isinstance(ending, ProtocolError):
-                self._engine.give_up(ending)
+                self._engine.line.give_up(ending)
 
     def _take_pushed(self, messages: Any) -> None:
         self._backoff.reset()
@@ -333,7 +333,7 @@ class CatchUpSubscription(Subscription[E]):
 
     async def _ask_master(self) -> tuple[Any, Any] | None:
         try:
-            page = await self._engine.call(self._track.probe(), self._credentials, deadline=inf)
+            page = await self._engine.calls.call(self._track.probe(), self._credentials, deadline=inf)
         except StreamNotFound as error:
             return self._track.ahead_of(None, error.last_number)
         except ServerError:

@@ -107,12 +107,12 @@ class Connection:
         subscription or to the session is `InvalidArgument`. Cancelled or without an answer, anything but a read may
         have happened: then `OutcomeUnknown`.
         """
-        return await self._engine.call(Raw(message, command), credentials)
+        return await self._engine.calls.call(Raw(message, command), credentials)
 
     async def ping(self, *, credentials: Credentials | None = None) -> float:
         """How many seconds a round trip takes. The server checks the credentials."""
         started = trio.current_time()
-        await self._engine.call(Ping(), credentials)
+        await self._engine.calls.call(Ping(), credentials)
         return trio.current_time() - started
 
     def statistics(self) -> Statistics:
@@ -150,7 +150,7 @@ class Connection:
         operation = Append(
             checks.check_stream(stream), batch, checks.check_expected(expected), require_master=require_master
         )
-        return await self._engine.call(operation, credentials)
+        return await self._engine.calls.call(operation, credentials)
 
     async def delete_stream(
         self,
@@ -169,7 +169,9 @@ class Connection:
         """
         checks.check_stream(stream)
         version = checks.check_expected(expected, exists=False)
-        return await self._engine.call(Delete(stream, version, hard=hard, require_master=require_master), credentials)
+        return await self._engine.calls.call(
+            Delete(stream, version, hard=hard, require_master=require_master), credentials
+        )
 
     # --- reading
 
@@ -189,7 +191,7 @@ class Connection:
         checks.check_stream(stream)
         wanted = LAST if number is END else 0 if number is START else checks.check_number(number)
         operation = ReadEvent(stream, wanted, resolve_links=resolve_links, require_master=require_master)
-        return await self._engine.call(operation, credentials)
+        return await self._engine.calls.call(operation, credentials)
 
     def read_stream(
         self,
@@ -216,7 +218,7 @@ class Connection:
         if place is END and not backwards:
             raise _forwards_from_end()
         return StreamReader(
-            self._engine,
+            self._engine.calls,
             stream,
             LAST if place is END else 0 if place is START else place,
             backwards=backwards,
@@ -248,7 +250,7 @@ class Connection:
         if place is END and not backwards:
             raise _forwards_from_end()
         return LogReader(
-            self._engine,
+            self._engine.calls,
             _LOG_END if place is END else _LOG_START if place is START else place,
             backwards=backwards,
             count=checks.check_count(count),
@@ -265,7 +267,7 @@ class Connection:
         checks.check_stream(stream)
         operation = ReadStream(stream, LAST, 1, backwards=True, resolve_links=False, require_master=require_master)
         try:
-            page = await self._engine.call(operation, credentials)
+            page = await self._engine.calls.call(operation, credentials)
         except StreamNotFound:
             return None  # noqa: ASYNC910 - the call was a checkpoint
         return page.last_number
@@ -276,7 +278,7 @@ class Connection:
         By default only members of `$admins` may ask: others get `AccessDenied`.
         """
         operation = ReadAll(_LOG_END, 1, backwards=False, resolve_links=False, require_master=require_master)
-        page = await self._engine.call(operation, credentials)
+        page = await self._engine.calls.call(operation, credentials)
         return Position(page.at.commit, page.at.prepare, inclusive=True)
 
     # --- subscribing
@@ -334,7 +336,7 @@ class Connection:
             return 0 if place is START else place
         operation = ReadStream(stream, LAST, 1, backwards=True, resolve_links=False, require_master=require_master)
         try:
-            page = await self._engine.call(operation, credentials)
+            page = await self._engine.calls.call(operation, credentials)
         except StreamNotFound as error:
             # Softly deleted, it goes on with its old numbers.
             last = -1 if error.last_number is None else error.last_number

@@ -59,7 +59,7 @@ class LiveSubscription(Subscription[E]):
 
     async def _start(self) -> None:
         operation = Subscribe(self._stream, resolve_links=self._resolve_links)
-        confirmation, self._unsubscribe = await self._engine.subscribe(
+        confirmation, self._unsubscribe = await self._engine.feeds.open(
             operation, self._mailbox, self._credentials, lasting=True
         )
         if self._mailbox.ended:
@@ -111,7 +111,7 @@ class LiveSubscription(Subscription[E]):
         self._error = error
         self._stop(error)
         if isinstance(error, ProtocolError):
-            self._engine.give_up(error)
+            self._engine.line.give_up(error)
 
 
 def _between_confirmations(frames: list[Frame]) -> Iterator[list[Frame]]:

@@ -15,8 +15,7 @@ from trio_extreme.operations.paging import PageSizer
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    import trio
-
+    from trio_extreme.line import Line
     from trio_extreme.operations.reading import ReadStream, StreamPage
     from trio_extreme.pending import Slot
 
@@ -35,16 +34,17 @@ class LookUps:
 
     def __init__(
         self,
+        line: Line,
         ask: Ask,
         settle: Callable[[Slot[Any], Verdict, int, int], None],
         wall_clock: Callable[[float], float],
     ) -> None:
+        self._line = line
         self._ask = ask
         self._settle = settle
         self._wall_clock = wall_clock
         self._waiting: dict[Key, dict[Slot[Any], None]] = {}
         self._looking: set[Key] = set()
-        self._nursery: trio.Nursery | None = None
 
     def add(self, slot: Slot[Any]) -> None:
         """Look whether this append is there, now or in the next session."""
@@ -62,23 +62,16 @@ class LookUps:
             del self._waiting[_key(slot)]
         return True
 
-    def begin(self, nursery: trio.Nursery) -> None:
-        """A new session: look into all streams that are waited for, in the order in which they came."""
-        self._nursery = nursery
+    def connected(self) -> None:
+        """There is a session: look into all streams that are waited for, in the order in which they came."""
         self._looking.clear()
         for key in self._waiting:
             self._look(key)
 
-    def end(self) -> None:
-        """The session, and with it whoever was looking, is gone."""
-        self._nursery = None
-
     def _look(self, key: Key) -> None:
-        nursery = self._nursery
-        # One that was cancelled may be closed already.
-        if nursery is not None and not nursery.cancel_scope.cancel_called and key not in self._looking:
+        if self._line.session is not None and key not in self._looking:
             self._looking.add(key)
-            nursery.start_soon(self._run, key)
+            self._line.begin(self._run, key)
 
     async def _run(self, key: Key) -> None:
         """Look for all who wait, and again for those who came meanwhile."""

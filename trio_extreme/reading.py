@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from trio_extreme.engine import Engine
+    from trio_extreme.calls import Calls
     from trio_extreme.operations.base import Operation
     from trio_extreme.pending import Slot
     from trio_extreme.values import Credentials, Position
@@ -36,11 +36,11 @@ class Pager:
     """
 
     def __init__(
-        self, engine: Engine, credentials: Credentials | None, page_size: int, request: Callable[[int], Operation[Any]]
+        self, calls: Calls, credentials: Credentials | None, page_size: int, request: Callable[[int], Operation[Any]]
     ) -> None:
-        self._engine = engine
+        self._calls = calls
         self._credentials = credentials
-        self._sizer = PageSizer(page_size, min(PAGE_BYTES, engine.settings.max_frame_size // 2))
+        self._sizer = PageSizer(page_size, min(PAGE_BYTES, calls.settings.max_frame_size // 2))
         self._request = request
         self._ahead: Slot[Any] | None = None
         self._asked = 0
@@ -66,21 +66,21 @@ class Pager:
     async def _fetch(self, deadline: float, most: int) -> Any:
         slot, self._ahead = self._ahead, None
         if slot is not None:
-            return await self._engine.finish(slot, deadline)
+            return await self._calls.finish(slot, deadline)
         self._asked = min(most, self._sizer.count)
         operation = self._request(self._asked)
-        return await self._engine.call(operation, self._credentials, deadline=deadline, is_page=True)
+        return await self._calls.call(operation, self._credentials, deadline=deadline, is_page=True)
 
     async def fetch_ahead(self, most: int = MAX_READ) -> None:
         """Have the next page on its way while this one is worked on."""
         self._asked = min(most, self._sizer.count)
-        self._ahead = self._engine.begin(self._request(self._asked), self._credentials)
+        self._ahead = self._calls.begin(self._request(self._asked), self._credentials)
         await _let_others_run()
 
     def drop(self) -> None:
         """Forget the page that was fetched ahead."""
         if self._ahead is not None:
-            self._engine.abandon(self._ahead)
+            self._calls.abandon(self._ahead)
             self._ahead = None
 
 
@@ -100,12 +100,12 @@ class Reader(ListIterator[E]):
     nothing runs between two pages, and there is nothing to close.
     """
 
-    __slots__ = ("_done", "_engine", "_left", "_pager", "_read_ahead")
+    __slots__ = ("_calls", "_done", "_left", "_pager", "_read_ahead")
 
-    def __init__(self, engine: Engine, credentials: Credentials | None, page_size: int, count: int | None) -> None:
+    def __init__(self, calls: Calls, credentials: Credentials | None, page_size: int, count: int | None) -> None:
         super().__init__()
-        self._engine = engine
-        self._pager = Pager(engine, credentials, page_size, self._operation)
+        self._calls = calls
+        self._pager = Pager(calls, credentials, page_size, self._operation)
         self._left = count
         self._done = False
         self._read_ahead = False
@@ -140,7 +140,7 @@ class Reader(ListIterator[E]):
         raise StopAsyncIteration
 
     async def _next_page(self) -> Sequence[E]:
-        page = await self._pager.fetch(self._engine.deadline(), self._most)
+        page = await self._pager.fetch(self._calls.deadline(), self._most)
         return self._accept(page)
 
     @property
@@ -163,7 +163,7 @@ class StreamReader(Reader[Event]):
 
     def __init__(
         self,
-        engine: Engine,
+        calls: Calls,
         stream: str,
         start: int,
         *,
@@ -175,7 +175,7 @@ class StreamReader(Reader[Event]):
         page_size: int,
         credentials: Credentials | None,
     ) -> None:
-        super().__init__(engine, credentials, page_size, count)
+        super().__init__(calls, credentials, page_size, count)
         self._stream = stream
         self._next = start
         self._backwards = backwards
@@ -230,7 +230,7 @@ class LogReader(Reader[LogEvent]):
 
     def __init__(
         self,
-        engine: Engine,
+        calls: Calls,
         start: Position,
         *,
         backwards: bool,
@@ -240,7 +240,7 @@ class LogReader(Reader[LogEvent]):
         page_size: int,
         credentials: Credentials | None,
     ) -> None:
-        super().__init__(engine, credentials, page_size, count)
+        super().__init__(calls, credentials, page_size, count)
         self._next = start
         self._backwards = backwards
         self._resolve_links = resolve_links

@@ -1,0 +1,386 @@
+"""Calls: from the door to the outcome, over as many attempts and sessions as that takes.
+
+Rule 1: when a session ends, or an answer is overdue, what becomes of each request is decided here and at once, by what
+its operation says (`Resend`). Its caller is woken only where there is something to tell.
+Rule 2: every error a caller can meet is put into its slot, and raised in its own task.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import trio
+
+from trio_extreme.door import Door
+from trio_extreme.errors import (
+    ConnectionLost,
+    FrameTooLarge,
+    OperationTimedOut,
+    OutcomeUnknown,
+    ProtocolError,
+    ServerError,
+    TrioExtremeError,
+    WrongExpectedVersion,
+)
+from trio_extreme.lookups import LookUps
+from trio_extreme.operations.base import AskAgain, Resend
+from trio_extreme.operations.looking import Verdict
+from trio_extreme.pending import Interrupted, Slot, SubscriptionSlot, fresh
+from trio_extreme.wire.framing import LENGTH_SIZE, encode_credentials
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from trio_extreme.line import Line
+    from trio_extreme.operations.base import Operation
+    from trio_extreme.session import Session
+    from trio_extreme.settings import Settings
+    from trio_extreme.values import Credentials
+
+T = TypeVar("T")
+
+ASK_AGAIN_DELAY = 0.25
+"""Seconds before a node that was not ready is asked again."""
+
+MAX_LOSSES = 2
+"""Sessions in a row that may die of a request: it is not sent to a third one."""
+
+
+class Calls:
+    """All calls of one connection, wherever they wait."""
+
+    def __init__(self, settings: Settings, line: Line, now: Callable[[], float]) -> None:
+        self.settings = settings
+        self.door = Door(settings.max_in_flight, settings.max_queued_bytes)
+        self.credentials = encode_credentials(settings.credentials) if settings.credentials else b""
+        #: What every call meets from now on.
+        self.ended: TrioExtremeError | None = None
+        self._line = line
+        self._now = now
+        # Every call between its start and its end: what the sweeper looks after.
+        self._calls: dict[Slot[Any], None] = {}
+        # Those of them that wait for a session, in the order in which they are to be sent.
+        self._held: dict[Slot[Any], None] = {}
+        self._look_ups = LookUps(line, self._look, self._settle_look_up, self._wall_clock)
+        self._nap = trio.CancelScope()
+
+    def __repr__(self) -> str:
+        return f"<Calls: {len(self._calls)}, of which {len(self._held)} wait for a session>"
+
+    def __contains__(self, slot: object) -> bool:
+        return slot in self._calls
+
+    # --- making a call
+
+    async def call(
+        self,
+        operation: Operation[T],
+        credentials: Credentials | None = None,
+        *,
+        deadline: float | None = None,
+        is_page: bool = False,
+    ) -> T:
+        """Send a request and return the value of its answer, or raise its error.
+
+        A page raises `Interrupted` where no answer came, so that it can be asked for in a smaller one. Cancelling: not
+        sent yet, it is never sent; sent, its answer is thrown away.
+        """
+        until = self.deadline() if deadline is None else deadline
+        slot = Slot(operation, self.encode(credentials), until, self.door.leave, is_page=is_page)
+        # A deadline that was carried over may come before the sweeper means to look next.
+        self._nap.deadline = min(self._nap.deadline, until)
+        await self.enter(slot)
+        try:
+            return await self.answer(slot)
+        finally:
+            self.abandon(slot)
+
+    def begin(self, operation: Operation[T], credentials: Credentials | None) -> Slot[T] | None:
+        """Send the request for a page that is asked for later by `finish`; None where it cannot be sent at once.
+
+        Whoever gets a slot calls `finish` or `abandon`.
+        """
+        slot = Slot(operation, self.encode(credentials), inf, self.door.leave, is_page=True)
+        if self._line.session is None or not self.door.try_enter(slot.size):
+            return None
+        self._calls[slot] = None
+        self._admitted(slot)
+        return slot
+
+    async def finish(self, slot: Slot[T], deadline: float) -> T:
+        """The value of a request that `begin` sent."""
+        slot.deadline = deadline
+        # What still waits to be sent had no end at all.
+        slot.expires = min(slot.expires, slot.deadline)
+        try:
+            return await self.answer(slot)
+        finally:
+            self.abandon(slot)
+
+    def abandon(self, slot: Slot[Any]) -> None:
+        """Nobody waits for this request any more."""
+        self.release(slot)
+        if slot in self._held:
+            del self._held[slot]
+            self._forget_bytes(slot)
+        self._look_ups.forget(slot)
+        self._line.forget(slot)
+        slot.leave()
+
+    def release(self, slot: Slot[Any]) -> None:
+        """It is no call any more; what it has opened stays open."""
+        del self._calls[slot]
+
+    def deadline(self) -> float:
+        """When a call that begins now is out of time."""
+        return trio.current_time() + self.settings.operation_timeout
+
+    def encode(self, credentials: Credentials | None) -> bytes:
+        """Credentials as a frame has them; None is who the settings say."""
+        return self.credentials if credentials is None else encode_credentials(credentials)
+
+    async def enter(self, slot: Slot[Any]) -> None:
+        """Pass the door, and be submitted."""
+        # Who is cancelled already sends nothing: at the first wait below, the writer may be the faster one.
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check(slot)
+        self._calls[slot] = None
+        if not self.door.try_enter(slot.size):
+            try:
+                await self.door.wait(slot)
+            except BaseException:
+                del self._calls[slot]
+                raise
+        self._admitted(slot)
+
+    def _check(self, slot: Slot[Any]) -> None:
+        if self.ended is not None:
+            raise fresh(self.ended)
+        limit = self.settings.max_frame_size
+        size = slot.size - LENGTH_SIZE
+        if size > limit:
+            msg = f"the request has {size:,} bytes; the limit is {limit:,} (max_frame_size): append less at a time"
+            raise FrameTooLarge(msg, size, limit)
+
+    def _admitted(self, slot: Slot[Any]) -> None:
+        """The door has let it in, and counted it."""
+        slot.inside = slot.queued = True
+        self.submit(slot)
+
+    def submit(self, slot: Slot[Any]) -> None:
+        """Have it sent, now or by the next session; all of it counts until then."""
+        self.door.readmit(slot)
+        session = self._line.session
+        if session is not None:
+            session.submit(slot)
+            return
+        slot.renew()
+        if self.ended is None:
+            self._held[slot] = None
+        else:
+            self._forget_bytes(slot)
+            slot.fail(self.ended)
+
+    # --- sessions
+
+    def connected(self) -> None:
+        """There is a session: send what waits, in order, and look for what may have been executed."""
+        held = tuple(self._held)
+        self._held.clear()
+        for slot in held:
+            self.submit(slot)
+        self._look_ups.connected()
+
+    def end(self, error: TrioExtremeError) -> None:
+        """There will be no session any more: `error` is what every call meets from now on."""
+        self.ended = error
+        for slot in self._calls:
+            slot.fail(error)
+
+    def taken(self, slot: Slot[Any], now: float) -> None:
+        """The writer took a slot out of the queue."""
+        self._forget_bytes(slot)
+        if slot.operation.prompt:
+            slot.expires = min(slot.deadline, now + self.settings.attempt_timeout)
+
+    def _forget_bytes(self, slot: Slot[Any]) -> None:
+        if slot.queued:
+            slot.queued = False
+            self.door.taken(slot.size)
+
+    def lose(self, slot: Slot[Any], cause: TrioExtremeError) -> None:
+        """The session that this call was in has ended."""
+        if not slot.settled:
+            slot.losses = slot.losses + 1 if slot.sent else 0
+            self._silence(slot, cause)
+
+    def _silence(self, slot: Slot[Any], cause: TrioExtremeError) -> None:
+        """No answer came to this attempt, and none will: send it again, or look, where that is safe."""
+        resend = slot.operation.resend
+        slot.doubtful |= slot.sent and resend is not Resend.AGAIN
+        if not slot.sent:
+            self.submit(slot)
+        elif slot.is_page:
+            slot.fail(Interrupted(str(cause)))
+        elif resend is Resend.NEVER or (slot.losses >= MAX_LOSSES and not isinstance(slot, SubscriptionSlot)):
+            slot.fail(cause)
+        elif resend is Resend.LOOK_UP:
+            self._wait_for_look_up(slot)
+        else:
+            self.submit(slot)
+
+    async def ask(self, session: Session, operation: Operation[T], credentials: bytes) -> T:
+        """One request of our own, past the door, on this session alone."""
+        if session.cause is not None:
+            raise fresh(session.cause)
+        slot = Slot(operation, credentials, inf, self.door.leave)
+        self.door.readmit(slot)
+        session.submit(slot)
+        try:
+            await slot.event.wait()
+            if slot.answer is None:
+                raise slot.failure()
+            return operation.decide(slot.answer[0], slot.answer[3])
+        finally:
+            session.forget(slot)
+            slot.leave()
+
+    # --- outcomes
+
+    async def answer(self, slot: Slot[T]) -> T:
+        """Wait for the outcome of a submitted slot, and ask again where the answer is to ask again."""
+        while True:
+            await slot.event.wait()
+            if slot.error is not None:
+                self._raise_for(slot, slot.failure())
+            if slot.found is not None:
+                return slot.found
+            # Without an answer, what there was is void: the session ended before we looked.
+            if slot.answer is not None:
+                try:
+                    return slot.operation.decide(slot.answer[0], slot.answer[3])
+                except AskAgain as again:
+                    await self._ask_again(slot, again)
+                except ServerError as refusal:
+                    if not slot.doubtful:
+                        raise
+                    return await self._settle(slot, refusal)
+                except ProtocolError as error:
+                    self._line.give_up(error)
+                    # Something came back, so it was done or refused, and nobody can tell which.
+                    slot.doubtful |= slot.operation.resend is not Resend.AGAIN
+                    self._raise_for(slot, error)
+
+    async def _ask_again(self, slot: Slot[Any], again: AskAgain) -> None:
+        """Send a request again a little after an answer that says later, as far as that is safe and there is time."""
+        slot.doubtful |= again.executed
+        wake = trio.current_time() + ASK_AGAIN_DELAY
+        if wake >= slot.deadline or (again.executed and slot.operation.resend is Resend.NEVER):
+            self._raise_for(slot, again.error)
+        await trio.sleep_until(wake)
+        if self.ended is not None:
+            self._raise_for(slot, fresh(self.ended))
+        self._line.forget(slot)
+        if again.executed and slot.operation.resend is Resend.LOOK_UP:
+            self._wait_for_look_up(slot)
+        else:
+            self.submit(slot)
+
+    async def _settle(self, slot: Slot[T], refusal: ServerError) -> T:
+        """The meaning of a refusal. It is of this attempt alone: an earlier one may have been carried out."""
+        try:
+            return slot.operation.settle(refusal)  # noqa: ASYNC910 - the answer was waited for
+        except ServerError as error:
+            if not isinstance(error, WrongExpectedVersion) or slot.operation.look_in is None:
+                raise self._unknown(slot, error) from error
+        self._line.forget(slot)
+        slot.refusal = refusal
+        self._wait_for_look_up(slot)
+        return await self.answer(slot)
+
+    def _raise_for(self, slot: Slot[Any], error: TrioExtremeError) -> NoReturn:
+        """Raise what an error means to this call, which gets no answer."""
+        doubtful = slot.doubtful or (slot.sent and slot.operation.resend is not Resend.AGAIN)
+        final = self._unknown(slot, error) if doubtful else error
+        # The exception that said "ask again" is the loop's own business.
+        final.__suppress_context__ = True
+        raise final
+
+    def _unknown(self, slot: Slot[Any], error: Exception) -> OutcomeUnknown:
+        msg = f"it is not known whether the server did it: {error}"
+        unknown = OutcomeUnknown(msg, slot.operation.event_ids)
+        unknown.__cause__ = error
+        return unknown
+
+    # --- looking whether it was done
+
+    def _wait_for_look_up(self, slot: Slot[Any]) -> None:
+        slot.renew()
+        self._look_ups.add(slot)
+
+    async def _look(self, operation: Operation[T], credentials: bytes) -> T:
+        """One request of a look-up: asked again until there is an answer, or the session ends."""
+        session = self._line.session
+        while session is not None:
+            with trio.move_on_after(self.settings.attempt_timeout):
+                try:
+                    return await self.ask(session, operation, credentials)
+                except AskAgain:
+                    await trio.sleep(ASK_AGAIN_DELAY)
+        await trio.lowlevel.checkpoint()
+        msg = "the session has ended"
+        raise ConnectionLost(msg)
+
+    def _settle_look_up(self, slot: Slot[Any], verdict: Verdict, first: int, last: int) -> None:
+        if verdict is Verdict.THERE:
+            slot.resolve(slot.operation.found(first, last))
+        elif verdict is Verdict.UNSURE:
+            slot.fail(slot.refusal or ConnectionLost("no answer came, and the stream does not tell either"))
+        elif slot.refusal is not None:
+            # No attempt was executed, so the refusal is the truth.
+            slot.doubtful = False
+            slot.fail(slot.refusal)
+        else:
+            self.submit(slot)
+
+    def _wall_clock(self, moment: float) -> float:
+        """Seconds since 1970 at a moment of Trio's clock."""
+        return self._now() - (trio.current_time() - moment)
+
+    # --- deadlines
+
+    async def sweep(self) -> None:
+        """Fail calls that are out of time.
+
+        One task for all of them: a cancel scope a request would cost more than the request. A call that starts while
+        this sleeps cannot be out of time before it wakes, because no deadline is nearer than the shortest timeout.
+        """
+        shortest = min(self.settings.attempt_timeout, self.settings.operation_timeout)
+        while True:
+            now = trio.current_time()
+            wake = now + shortest
+            for slot in self._calls:
+                due = slot.expires
+                if due <= now:
+                    self._expire(slot, now)
+                    # Asked again, its deadline is what it was.
+                    due = slot.deadline
+                if now < due < wake:
+                    wake = due
+            with trio.CancelScope(deadline=wake) as self._nap:
+                await trio.sleep_forever()
+
+    def _expire(self, slot: Slot[Any], now: float) -> None:
+        if slot.settled:
+            return
+        if now >= slot.deadline:
+            slot.fail(OperationTimedOut(self._too_late()))
+        else:
+            seconds = self.settings.attempt_timeout
+            self._line.forget(slot)
+            self._silence(slot, OperationTimedOut(f"no answer within {seconds:g} s (attempt_timeout)"))
+
+    def _too_late(self) -> str:
+        msg = f"no answer within {self.settings.operation_timeout:g} s (operation_timeout)"
+        return msg if self._line.session is not None else f"{msg}: there is no connection at the moment"
