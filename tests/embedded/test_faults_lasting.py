@@ -103,7 +103,7 @@ async def test_the_history_says_what_was_done_and_whom_it_hit(node: Node, caplog
     await trio.sleep(3)
     assert node.faults.history == [
         Happening(0, "drop_reply", "waits for 2 × READ_STREAM_EVENTS_FORWARD, and cuts the connection"),
-        (1, "drop_reply", "READ_STREAM_EVENTS_FORWARD of <Client 'mine', version 1>"),
+        (1, "drop_reply", "hit: READ_STREAM_EVENTS_FORWARD of <Client 'mine', version 1>"),
         (1, "delay", "0.5 s for 2 s"),
         (3, "delay", "over"),
     ]

@@ -143,16 +143,6 @@ async def test_the_same_chance_and_calendar_make_the_same_node(autojump_clock: N
     assert first.event.event.data == b'{"$tb":9223372036854775807}'
 
 
-async def test_connections_can_be_cut_and_made_again(autojump_clock: None) -> None:
-    async with open_node(port=None) as node:
-        talks = [await talk_to(node) for _ in range(3)]
-        await wait_all_tasks_blocked()
-        node.disconnect_all()
-        assert [await talk.hear() for talk in talks] == [None] * 3
-        again = await talk_to(node)
-        assert await again.ask(Command.PING) is not None
-
-
 # Leaving
 
 

@@ -212,7 +212,7 @@ async def test_the_consumer_hears_of_a_lost_connection(conn: Connection, node: N
     async with conn.subscribe_live("people") as events:
         await conn.append("people", new_events(1))
         await trio.testing.wait_all_tasks_blocked()
-        node.disconnect_all()
+        node.faults.kill_connections()
         # What arrived before is still there.
         assert await take(events, 1) == [0]
         with pytest.raises(ConnectionLost):

@@ -41,7 +41,7 @@ class Happening(NamedTuple):
     time: float
     #: The method of `Faults`.
     name: str
-    #: With what, or that it is over, or whom it hit.
+    #: With what it began; "over" where it ended; "hit: " and whom, where a package was what it waited for.
     details: str
 
 
@@ -154,7 +154,7 @@ class Faults:
     def _cut_inside(self, where: int | Random, connection: Connection, frame: bytes) -> None:
         most = len(frame) - 1
         size = where.randint(1, most) if isinstance(where, Random) else min(where, most)
-        self._note("cut_inside_frame", f"{size} of {len(frame)} bytes to {connection.client!r}")
+        self._note("cut_inside_frame", f"hit: {size} of {len(frame)} bytes to {connection.client!r}")
         self._line.send(connection, frame[:size])
         connection.hang_up()
 
@@ -281,7 +281,7 @@ class Faults:
         self._note(name, f"waits for {count} × {which}{details}")
 
         def hit(connection: Connection, request: Frame, answer: bytes) -> None:
-            self._note(name, f"{command_name(request[0])} of {connection.client!r}")
+            self._note(name, f"hit: {command_name(request[0])} of {connection.client!r}")
             treat(connection, request, answer)
 
         self._line.add(Rule(commands, count, hit))

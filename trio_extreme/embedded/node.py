@@ -83,10 +83,6 @@ class Node:
         self._nursery.start_soon(self._serve, self._admit(ours))
         return theirs
 
-    def disconnect_all(self) -> None:
-        """Cut every connection without a word, as a network does that fails. New ones are welcome."""
-        self.faults.kill_connections()
-
     def _admit(self, stream: trio.abc.Stream) -> Connection:
         connection = Connection(self._service, stream, self._random, self._line)
         self._connections[connection] = None
