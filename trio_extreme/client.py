@@ -84,9 +84,10 @@ class Connection:
 
     Every verb that asks the server may raise, beside what its own docstring names: `InvalidArgument` before anything is
     sent, `AccessDenied` and `NotAuthenticated`, `NotReady` and `NotMaster`, `BadRequest`, `OperationTimedOut` after
-    `operation_timeout`, `ConnectionLost` and `ConnectionClosed`, and `ProtocolError`. `credentials` asks as somebody
-    else than the settings say. Cancelling a call is safe: the connection goes on, what was not sent yet never is, and
-    the answer to what was sent is thrown away.
+    `operation_timeout`, `ConnectFailed` and `ConnectionClosed` where there is no connection any more, `ConnectionLost`
+    where it broke twice over this very request, and `ProtocolError`. While the connection is down, calls wait for it;
+    the time counts. `credentials` asks as somebody else than the settings say. Cancelling a call is safe: the
+    connection goes on, what was not sent yet never is, and the answer to what was sent is thrown away.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -142,9 +143,12 @@ class Connection:
 
         `expected` is the number of the stream's last event (`StreamReader.last_number` fits), or ANY, NO_STREAM,
         STREAM_EXISTS. Raises `WrongExpectedVersion`; `StreamDeleted` where it was hard-deleted; `FrameTooLarge` above
-        `max_frame_size`, before anything is sent; `OutcomeUnknown` where it was sent and no answer came. Cancelled
-        after it was sent, it may have happened: appending the same `NewEvent` objects again with a number or NO_STREAM
-        writes them once.
+        `max_frame_size`, before anything is sent.
+
+        It is never written twice. Where it was sent and no answer came, it is sent again with the same event ids, if
+        need be after a look into the stream whether they are there; where that does not tell either, it raises
+        `OutcomeUnknown`. Cancelled after it was sent, it may have happened: appending the same `NewEvent` objects again
+        with a number or NO_STREAM writes them once.
         """
         batch = _batch(events)
         operation = Append(

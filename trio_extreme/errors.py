@@ -41,7 +41,10 @@ class ConnectFailed(TrioExtremeError):
 
 
 class ConnectionLost(TrioExtremeError):
-    """The connection broke before the answer came. What was asked changes nothing on the server, so ask again."""
+    """The connection broke before the answer came, twice over the same request, or before there was any.
+
+    What was asked changes nothing on the server. It is not asked a third time by itself, for it may be what breaks it.
+    """
 
 
 class ConnectionClosed(TrioExtremeError):
@@ -53,7 +56,7 @@ class OperationTimedOut(TrioExtremeError, TimeoutError):
 
 
 class OutcomeUnknown(TrioExtremeError):
-    """A request that changes something was sent, and no answer came: it may have happened or not.
+    """A request that changes something was sent, no answer came, and there is no telling: it may have happened or not.
 
     `event_ids` are those of the events it would have written. Repeating it with the same event ids (the same
     `NewEvent` objects) and a number or NO_STREAM as expected version writes them once; with ANY, look first.
