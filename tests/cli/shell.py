@@ -56,12 +56,20 @@ class Server:
         return self._node.settings
 
     @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._node.port}"
+
+    @property
     def url(self) -> str:
-        return f"eventstore://127.0.0.1:{self._node.port}"
+        return f"eventstore://{self.address}"
 
     @property
     def admin_url(self) -> str:
-        return f"eventstore://admin:changeit@127.0.0.1:{self._node.port}"
+        return f"eventstore://admin:changeit@{self.address}"
+
+    def restart(self, down: float = 0.0) -> None:
+        """Its log is kept; its connections are not."""
+        self._token.run_sync_soon(self._node.faults.restart, down)
 
     def append(self, stream: str, *events: NewEvent) -> None:
         async def append() -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 import trio
 
+from trio_extreme.cli.running import counted
 from trio_extreme.errors import InvalidArgument
-from trio_extreme.values import ALL, END, MAX_NUMBER, START, Position
+from trio_extreme.values import ALL, END, MAX_NUMBER, START, Place, Position
 
 if TYPE_CHECKING:
     from trio_extreme.client import Connection
-    from trio_extreme.values import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +57,32 @@ async def find_start(
     return START if first is None else first
 
 
-def check_place(stream: str, place: object, *, backwards: bool) -> None:
-    """Raise `click.UsageError` for a place that this stream cannot have, or that leads nowhere."""
+def check_place(stream: str, place: object) -> None:
+    """Raise `click.UsageError` for a place that this stream cannot have."""
     if stream == ALL and isinstance(place, int):
         msg = "--from: the log has no numbers; give start, end, -100, or a position as `read '$all'` prints it."
     elif stream != ALL and isinstance(place, Position):
         msg = "--from: a position is a place in the log, '$all'; in a stream give a number."
-    elif place is END and not backwards:
+    else:
+        return
+    raise click.UsageError(msg)
+
+
+def check_direction(place: object, *, backwards: bool) -> None:
+    """Raise `click.UsageError` for a place from which there is nothing to read in this direction."""
+    if place is END and not backwards:
         msg = "--from end: nothing lies after it; add --backwards, or use `trio-extreme watch`."
     elif isinstance(place, FromEnd) and backwards:
         msg = f"--from -{place.count} --backwards: say --backwards --count {place.count}."
     else:
         return
     raise click.UsageError(msg)
+
+
+def place_words(place: int | Position | Place | FromEnd) -> str:
+    """Where something begins, in words."""
+    if isinstance(place, Place):
+        return "from now on" if place is END else "from the start"
+    if isinstance(place, FromEnd):
+        return f"from {counted(place.count, 'event')} before the end"
+    return f"from {place}"

@@ -9,7 +9,7 @@ import click
 
 from trio_extreme.cli import output
 from trio_extreme.cli.connecting import Target, find_target, url_option
-from trio_extreme.cli.places import check_place, find_start, parse_place
+from trio_extreme.cli.places import check_direction, check_place, find_start, parse_place
 from trio_extreme.cli.running import run
 from trio_extreme.cli.streams import stream_argument
 from trio_extreme.cli.views import FORMAT_KEYS, JSON_KEYS, ViewOptions, make_view, view_options
@@ -40,7 +40,8 @@ def read(*, stream: str, place: Any, count: int | None, backwards: bool, setting
 
     In $all, --from also takes a position as it was printed; the event there is included, unless --backwards.
     """
-    check_place(stream, place, backwards=backwards)
+    check_place(stream, place)
+    check_direction(place, backwards=backwards)
     options = make_view(**view)
     target = find_target(settings, stream)
     return run(partial(_read, target, place, count, backwards=backwards, options=options), target)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -14,7 +16,7 @@ from trio_extreme.cli.failures import explain
 from trio_extreme.tasks import open_plain_nursery
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from trio_extreme.cli.connecting import Target
 
@@ -71,6 +73,22 @@ def _report(error: Exception, target: Target | None) -> int:
 def notice(text: str) -> None:
     """Say something to who watches; standard output is for results alone."""
     click.echo(text, err=True)
+
+
+@contextmanager
+def log_shown() -> Iterator[None]:
+    """Have what the library logs on standard error even where nobody watches: no error follows to explain it."""
+    if is_watched():
+        # Then it is there already.
+        yield
+        return
+    handler = logging.StreamHandler()
+    logger = logging.getLogger("trio_extreme")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,50 +1,134 @@
-"""`trio-extreme watch`: the events that come."""
+"""`trio-extreme watch`: the events that are there from a place on, and those that come."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
+import trio
 
 from trio_extreme.cli import output
 from trio_extreme.cli.connecting import Target, find_target, url_option
-from trio_extreme.cli.running import notice, run
+from trio_extreme.cli.places import check_place, find_start, parse_place, place_words
+from trio_extreme.cli.running import log_shown, notice, run
 from trio_extreme.cli.streams import stream_argument
 from trio_extreme.cli.views import FORMAT_KEYS, JSON_KEYS, ViewOptions, make_view, view_options
 from trio_extreme.client import open_connection
-from trio_extreme.values import ALL
+from trio_extreme.errors import TrioExtremeError
+from trio_extreme.events import Event
+from trio_extreme.notices import CaughtUp, FellBehind, Notice, Reconnected, StreamMissing
+from trio_extreme.tasks import open_plain_nursery
+from trio_extreme.values import ALL, END
 
 if TYPE_CHECKING:
+    from trio_extreme.catching_up import CatchUpSubscription
     from trio_extreme.client import Connection
-    from trio_extreme.live import LiveSubscription
     from trio_extreme.settings import Settings
 
+    Item: TypeAlias = Event | Notice | TrioExtremeError
 
-@click.command(short_help="Print the events that come, from now on.", epilog=JSON_KEYS + "\n" + FORMAT_KEYS)
+AHEAD = 64
+"""Events that are taken while earlier ones are written; what more there is, the subscription keeps or reads again."""
+
+_WORDS: dict[type[Notice], str] = {
+    CaughtUp: "caught up; what follows comes as it is written",
+    FellBehind: "events came faster than they were printed; reading them from the store until this has caught up",
+    Reconnected: "connected again; nothing was missed",
+    StreamMissing: "the stream has never been written, or was deleted; waiting for its first event",
+    # AheadOfServer is told by the log, and `log_shown` shows it.
+}
+
+
+@click.command(short_help="Print the events that come.", epilog=JSON_KEYS + "\n" + FORMAT_KEYS)
 @stream_argument(all_allowed=True)
+@click.option(
+    "--from",
+    "place",
+    type=parse_place,
+    default="end",
+    metavar="PLACE",
+    help="Where to begin: N, start, end, which is now, -100 for the last hundred.",
+)
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@click.option("--exit-at-end", is_flag=True, help="End when all that is stored has been printed.")
 @view_options
 @url_option
-def watch(*, stream: str, count: int | None, settings: Settings, **view: Any) -> int:
-    """Print what is appended to a stream, or to '$all', from now on, until Ctrl-C.
+def watch(*, stream: str, place: Any, count: int | None, exit_at_end: bool, settings: Settings, **view: Any) -> int:
+    """Print what is appended to a stream, or to '$all', until Ctrl-C; with --from what was appended before, too.
 
-    The stream need not exist yet. What is appended while the connection is down is not seen: that ends the command.
+    Each event comes once, in order, whatever breaks meanwhile: when the connection is lost, it is opened again. The
+    stream need not exist yet. In $all, --from also takes a position as it was printed; the event there is included.
     """
-    options = make_view(**view)
+    check_place(stream, place)
+    if exit_at_end and place is END:
+        msg = "--exit-at-end: from now on there is no end to come to; add --from start, a number, or -100."
+        raise click.UsageError(msg)
     target = find_target(settings, stream)
-    return run(partial(_watch, target, count, options), target)
+    printer = _Printer(make_view(**view), count, exit_at_end=exit_at_end)
+    with log_shown():
+        return run(partial(_watch, target, place, printer), target)
 
 
-async def _watch(target: Target, count: int | None, options: ViewOptions) -> None:
-    async with open_connection(target.settings) as conn, _subscription(conn, target.stream) as subscription:
-        notice(f"watching {target.stream} at {target.address} from now on; Ctrl-C ends")
-        async for batch in subscription.batches():
-            events = [event for event in batch if options.wants(event)][:count]
-            await output.write(options.show(events))
-            if count is not None and not (count := count - len(events)):
-                return
+async def _watch(target: Target, place: Any, printer: _Printer) -> None:
+    async with open_connection(target.settings) as conn:
+        start = await find_start(conn, target.stream, place)
+        async with _subscription(conn, target.stream, start) as events, open_plain_nursery() as nursery:
+            notice(f"watching {target.stream} at {target.address} {place_words(place)}; Ctrl-C ends")
+            ahead, items = trio.open_memory_channel["Item"](AHEAD)
+            nursery.start_soon(_take, events, ahead)
+            await printer.print(items)
+            nursery.cancel_scope.cancel()
 
 
-def _subscription(conn: Connection, stream: str) -> LiveSubscription[Any]:
-    return conn.subscribe_all_live() if stream == ALL else conn.subscribe_live(stream)
+def _subscription(conn: Connection, stream: str, start: Any) -> CatchUpSubscription[Any]:
+    return conn.subscribe_all(start=start) if stream == ALL else conn.subscribe(stream, start=start)
+
+
+async def _take(events: CatchUpSubscription[Any], ahead: trio.MemorySendChannel[Item]) -> None:
+    """Take what comes, up to the error that ends it, while earlier events are written."""
+    try:
+        async for item in events.with_notices():
+            await ahead.send(item)
+    except TrioExtremeError as error:
+        # Behind the events that came before it.
+        await ahead.send(error)
+
+
+class _Printer:
+    """Prints events on standard output and says notices on standard error, each in its place."""
+
+    def __init__(self, options: ViewOptions, count: int | None, *, exit_at_end: bool) -> None:
+        self._options = options
+        self._left = count
+        self._exit_at_end = exit_at_end
+        self._done = False
+
+    async def print(self, items: trio.MemoryReceiveChannel[Item]) -> None:
+        """Print until this is done, or until an error comes, which is raised. What came together is one write."""
+        while not self._done:
+            events: list[Event] = []
+            item = await items.receive()
+            with suppress(trio.WouldBlock):
+                while isinstance(item, Event):
+                    events.append(item)
+                    item = items.receive_nowait()
+            await self._show(events)
+            if not isinstance(item, Event) and not self._done:
+                self._say(item)
+
+    async def _show(self, events: list[Event]) -> None:
+        wanted = [event for event in events if self._options.wants(event)][: self._left]
+        if wanted:
+            await output.write(self._options.show(wanted))
+        if self._left is not None:
+            self._left -= len(wanted)
+            self._done = not self._left
+
+    def _say(self, item: Notice | TrioExtremeError) -> None:
+        if isinstance(item, TrioExtremeError):
+            raise item
+        if words := _WORDS.get(type(item)):
+            notice(words)
+        self._done = self._exit_at_end and isinstance(item, CaughtUp)
