@@ -207,7 +207,10 @@ class SubscriptionSlot(Slot[Confirmation]):
             if self.interrupted and self.is_open:
                 self.mailbox.put_mark(frames[0])
             frames = frames[1:]
-        if frames:
+        # An answer that comes twice means nothing the second time.
+        if frames and frames[0][0] == self.operation.answer:
+            frames = frames[1:]
+        if frames and self.is_open:
             self.dropped |= frames[-1][0] == Command.SUBSCRIPTION_DROPPED
             if self.dropped and self._is_interruption(frames[-1]):
                 self._interrupt(frames[:-1])
