@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from tests.sessions.story import client_tasks
-from tests.simulation.consumers import CatchUp, Heard
+from tests.simulation.consumers import Heard
+from tests.simulation.followers import CatchUp
 from tests.simulation.ledger import in_words
 from tests.simulation.truth import Truth
 from trio_extreme import DeleteResult, WriteResult

@@ -12,10 +12,11 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import trio
-from trio.testing import MockClock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+    from trio.testing import MockClock
 
 # Private to trio, and what its own plugin for Hypothesis sets. test_determinism.py says so when they vanish.
 _SCHEDULER = trio._core._run  # type: ignore[attr-defined]
@@ -26,11 +27,11 @@ def chance(seed: int, name: str) -> Random:
     return Random(f"{seed}: {name}")
 
 
-def run_deterministically(seed: int, main: Callable[[MockClock], Awaitable[None]]) -> None:
-    """`trio.run` under a clock that jumps to whatever is next, the order of tasks drawn from the seed."""
-    clock = MockClock(autojump_threshold=0)
+def run_deterministically(seed: int, clock: MockClock, main: Callable[[], Awaitable[None]]) -> None:
+    """`trio.run` under this clock, which jumps to whatever is next, the order of tasks drawn from the seed."""
+    clock.autojump_threshold = 0
     with scheduled_by(seed):
-        trio.run(main, clock, clock=clock)
+        trio.run(main, clock=clock)
 
 
 @contextmanager
@@ -65,3 +66,20 @@ class Livelock(trio.abc.Instrument):
         if self._turns > self.LIMIT:
             self.found = True
             self._scope.cancel()
+
+
+class Stalls:
+    """How long the whole program stood still: nobody could do anything then, and nobody was to blame for it."""
+
+    def __init__(self, clock: MockClock) -> None:
+        self._clock = clock
+        self._stalls: list[tuple[float, float]] = []
+
+    def stall(self, seconds: float) -> None:
+        """Let the time pass at once, and no task run meanwhile."""
+        self._stalls.append((trio.current_time(), seconds))
+        self._clock.jump(seconds)
+
+    def between(self, began: float, ended: float) -> float:
+        """Seconds in which nothing moved, of those between two moments."""
+        return sum(seconds for at, seconds in self._stalls if began <= at + seconds and at <= ended)

@@ -38,10 +38,10 @@ class Network:
         self.links: list[Link] = []
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Carry what is sent while the body runs."""
+    async def running(self) -> AsyncIterator[trio.Nursery]:
+        """Carry what is sent while the body runs; the nursery is for whatever else makes the weather."""
         async with trio.open_nursery() as self._nursery:
-            yield
+            yield self._nursery
             self._nursery.cancel_scope.cancel()
 
     def way(self, wire: Wire) -> Connect:

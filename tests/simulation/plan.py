@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.simulation.consumers import CatchUp, Consumer, Live
 from tests.simulation.determinism import chance
+from tests.simulation.followers import CatchUp, Live
 from tests.simulation.readers import Pinger, Reader
 from tests.simulation.writers import Contender, Crowd, Linker, Rebirth, SoleWriter, Trimmer, Undertaker
 from trio_extreme import Settings
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from tests.simulation.consumers import Consumer
     from tests.simulation.workloads import Stage, Workload
 
 _MIB = 1024 * 1024
@@ -41,7 +42,7 @@ def make_plan(seed: int) -> Plan:
     return Plan(
         version=random.choice(("4.1.1", "4.1.1", "3.9.4")),
         settings=tuple(_settings(random) for _ in range(random.choice((1, 1, 2)))),
-        calm_at=random.choice((3.0, 10.0, 20.0)),
+        calm_at=random.choice((5.0, 12.0, 25.0)),
         fault_rate=random.choice((0.0, 0.1, 0.4)),
         longest_fault=random.choice((1.0, 5.0)),
         stall_rate=random.choice((0.0, 0.0, 0.05)),

@@ -12,15 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
+from trio.testing import MockClock
 
 from tests.simulation.checker import check_everything, check_nothing_is_left
 from tests.simulation.client import Client
-from tests.simulation.determinism import Livelock, chance, run_deterministically
+from tests.simulation.determinism import Livelock, Stalls, chance, run_deterministically
 from tests.simulation.ledger import Ledger
 from tests.simulation.network import Network
 from tests.simulation.plan import cast, make_plan
 from tests.simulation.readers import Watcher
-from tests.simulation.trace import Trace
+from tests.simulation.trace import Trace, log_into
 from tests.simulation.truth import Truth
 from tests.simulation.weather import Weather
 from tests.simulation.workloads import Stage
@@ -29,8 +30,6 @@ from trio_extreme.embedded import open_node
 
 if TYPE_CHECKING:
     from random import Random
-
-    from trio.testing import MockClock
 
     from tests.simulation.consumers import Consumer
     from tests.simulation.workloads import Workload
@@ -54,10 +53,11 @@ class Outcome(NamedTuple):
 def simulate(seed: int) -> Outcome:
     """Run the day of this seed."""
     simulation = Simulation(seed)
-    try:
-        run_deterministically(seed, simulation.run)
-    except Exception:  # noqa: BLE001 - whatever it is, it is this seed's
-        simulation.trace.problems.append(f"the run ended with\n{traceback.format_exc()}")
+    with log_into(simulation.trace):
+        try:
+            run_deterministically(seed, simulation.clock, simulation.run)
+        except Exception:  # noqa: BLE001 - whatever it is, it is this seed's
+            simulation.trace.problems.append(f"the run ended with\n{traceback.format_exc()}")
     return Outcome(seed, simulation.trace.problems, simulation.trace)
 
 
@@ -68,20 +68,20 @@ class Simulation:
         self._seed = seed
         self._plan = make_plan(seed)
         self.trace = Trace()
+        self.clock = MockClock()
+        self._stalls = Stalls(self.clock)
         self._ledger = Ledger(self.trace)
         self._clients = [
-            Client(name, settings, self._plan.calm_at, self._ledger, self.trace)
+            Client(name, settings, self._plan.calm_at, self._stalls, self._ledger, self.trace)
             for name, settings in zip("AB", self._plan.settings, strict=False)
         ]
         self._consumers: list[Consumer] = []
-        self._clock: MockClock
         self._node: Node
         # For what outlives the workload that started it.
         self._helpers: trio.Nursery
 
-    async def run(self, clock: MockClock) -> None:
+    async def run(self) -> None:
         """All of it."""
-        self._clock = clock
         with trio.move_on_after(_TOO_LONG) as scope:
             livelock = Livelock(scope)
             trio.lowlevel.add_instrument(livelock)
@@ -94,7 +94,9 @@ class Simulation:
         async with open_node(port=None, version=self._plan.version, now=_calendar, random=random) as self._node:
             weather = Weather(chance(self._seed, "weather"), self._plan.calm_at)
             network = Network(self._node.connect, weather, self.trace)
-            async with network.running(), AsyncExitStack() as connections:
+            async with network.running() as nursery, AsyncExitStack() as connections:
+                if self._plan.fault_rate:
+                    nursery.start_soon(self._break_node)
                 for client in self._clients:
                     random = chance(self._seed, f"client {client.name}")
                     await connections.enter_async_context(client.connected(network, random, _calendar))
@@ -137,8 +139,6 @@ class Simulation:
         async with trio.open_nursery() as nursery:
             for writer in writers:
                 nursery.start_soon(self._guard, writer)
-            if self._plan.fault_rate:
-                nursery.start_soon(self._break_node)
             if self._plan.stall_rate:
                 nursery.start_soon(self._stand_still)
             await trio.sleep_until(self._plan.calm_at)
@@ -147,9 +147,8 @@ class Simulation:
                 consumer.note_due()
 
     async def _break_node(self) -> None:
-        seconds = self._plan.calm_at - trio.current_time()
         play = partial(self._node.faults.play, rate=self._plan.fault_rate, longest=self._plan.longest_fault)
-        await play(chance(self._seed, "faults"), seconds=seconds)
+        await play(chance(self._seed, "faults"), seconds=self._plan.calm_at)
 
     async def _stand_still(self) -> None:
         """The program does not let its tasks run for some seconds, now and then."""
@@ -160,7 +159,7 @@ class Simulation:
             if trio.current_time() + seconds >= self._plan.calm_at:
                 return
             self.trace.note("", f"the program stands still for {seconds:.3f} s")
-            self._clock.jump(seconds)
+            self._stalls.stall(seconds)
 
     # --- the calm
 

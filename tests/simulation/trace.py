@@ -6,6 +6,8 @@ runs are good, and nobody does.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -113,6 +115,34 @@ class Trace:
         for entry in self._entries:
             digest.update(repr(entry).encode())
         return digest.hexdigest()
+
+
+class LogHandler(logging.Handler):
+    """Puts what the library and the node log into a trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self._trace = trace
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add one record."""
+        self._trace.note("log", f"{record.levelname}: {record.getMessage()}")
+
+
+@contextmanager
+def log_into(trace: Trace) -> Iterator[None]:
+    """Have the trace, and nobody else, get what is logged while the body runs."""
+    logger = logging.getLogger("trio_extreme")
+    handler, level = LogHandler(trace), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def describe(frame: Frame) -> str:

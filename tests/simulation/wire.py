@@ -2,7 +2,7 @@
 
 Rule 1: the answer to a heartbeat leaves with the next send, before whatever else waits.
 Rule 2: nothing is sent for a caller who has gone.
-Rule 3: an attempt has a correlation id of its own; only an unsubscribe repeats one.
+Rule 3: an attempt has a correlation id of its own, and one at all; only an unsubscribe repeats one.
 Rule 4: a connection is closed before the next one is opened.
 Rule 5: what waits for consumers and for the socket stays within the bounds, looked at after each chunk.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tests.simulation.trace import Cutter
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, command_name
+from trio_extreme.wire.framing import NO_CORRELATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -81,7 +82,9 @@ class Wire:
     def _check_id(self, frame: Frame) -> None:
         if frame.command in _ANSWERS:
             return
-        if frame.correlation in self._used:
+        if frame.correlation == NO_CORRELATION:
+            self._trace.problem(f"{command_name(frame.command)} is sent under no id")
+        elif frame.correlation in self._used:
             self._trace.problem(f"{command_name(frame.command)} is sent under an id that was used before")
         self._used.add(frame.correlation)
 

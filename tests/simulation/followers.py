@@ -1,0 +1,120 @@
+"""The two kinds of consumers: those that must see everything, and those that see what comes while they look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from tests.simulation.consumers import Consumer, Enough, Heard, Period, Seen
+from trio_extreme import END, START, Position
+from trio_extreme.notices import Reconnected
+from trio_extreme.values import ALL
+
+if TYPE_CHECKING:
+    from tests.simulation.truth import Place
+    from tests.simulation.workloads import Stage
+
+
+class CatchUp(Consumer):
+    """Everything from a place on. Some leave the subscription now and then, and go on after their last checkpoint."""
+
+    def __init__(self, stage: Stage, source: str) -> None:
+        super().__init__(stage, source)
+        self._restlessness = self.random.choice((0.0, 0.0, 0.02))
+        self._place: dict[str, Any] = {}
+        self.grant(self.client.settings.buffer_events, self.client.settings.buffer_bytes)
+
+    def missing(self, period: Period) -> list[Place]:
+        """What could be read at all times. What was hidden at some time may have been missed."""
+        return [fact.place for fact in self.wanted(period) if fact.lasting]
+
+    @property
+    def is_mourning(self) -> bool:
+        """Whether its stream was deleted for ever, and it is still to be told."""
+        return not self.periods or self.periods[-1].error is None
+
+    def open(self) -> Any:
+        self._place = self._go_on() if self.periods else self._begin()
+        self.note(f"subscribes with {self._place}")
+        conn = self.client.conn
+        return conn.subscribe_all(**self._place) if self.stream == ALL else conn.subscribe(self.stream, **self._place)
+
+    def entered(self) -> None:
+        if self._place.get("start") is END:
+            self.periods[-1].first_wanted = self.truth.next_place(self.stream)
+
+    def _begin(self) -> dict[str, Any]:
+        """Where to start, however it is said; and so the first place that may be seen, and must be."""
+        start: Place = Position(0, 0) if self.stream == ALL else 0
+        stored = [fact.place for fact in self.truth.facts(self.stream)]
+        kind = self.random.choice(("nothing yet", "start", "here", "after", "end"))
+        if kind == "nothing yet" or (kind in ("here", "after") and not stored):
+            place: dict[str, Any] = {"after": None}
+        elif kind == "start":
+            place = {"start": START}
+        elif kind == "end":
+            place, start = {"start": END}, self.truth.next_place(self.stream)
+        else:
+            at = self.random.choice(stored)
+            place = {"start" if kind == "here" else "after": at}
+            start = at if kind == "here" else _following(at)
+        self.periods.append(Period(start, start))
+        return place
+
+    def _go_on(self) -> dict[str, Any]:
+        """Where the last subscription was when it ended."""
+        seen = self.periods[-1].seen
+        self.periods[-1].history.append(Heard(trio.current_time(), None))
+        return {"after": seen[-1].place} if seen else self._place
+
+    async def work(self) -> None:
+        await super().work()
+        seen = self.periods[-1].history and isinstance(self.periods[-1].history[-1], Seen)
+        if seen and not self.is_calm and self.random.random() < self._restlessness:
+            raise Enough
+
+
+class Live(Consumer):
+    """What is pushed from now on. Dropped because it was too slow, it begins anew."""
+
+    may_overflow = True
+
+    def __init__(self, stage: Stage, source: str) -> None:
+        super().__init__(stage, source)
+        self._allowed: Place
+        self.grant(self.client.settings.live_buffer_events, self.client.settings.live_buffer_bytes)
+
+    def missing(self, period: Period) -> list[Place]:
+        """What came while it was subscribed, and no possible gap was told of."""
+        if not self.hears:
+            return []
+        return [fact.place for fact in self.wanted(period) if not _is_excused(period, fact.place)]
+
+    def open(self) -> Any:
+        self._allowed = self.truth.next_place(self.stream)
+        conn = self.client.conn
+        return conn.subscribe_all_live() if self.stream == ALL else conn.subscribe_live(self.stream)
+
+    def entered(self) -> None:
+        self.periods.append(Period(self._allowed, self.truth.next_place(self.stream)))
+
+
+def _is_excused(period: Period, place: Place) -> bool:
+    """Whether a possible gap was told where this event would be, or the subscription had ended."""
+    told = False
+    for entry in period.history:
+        if isinstance(entry, Seen):
+            if entry.place > place:
+                return told
+            told = False
+        elif isinstance(entry.notice, Reconnected):
+            told |= entry.notice.gap_possible
+    return told or period.error is not None
+
+
+def _following(place: Place) -> Place:
+    """The first place after this one."""
+    if isinstance(place, Position):
+        return Position(place.commit, place.prepare + 1)
+    return place + 1
