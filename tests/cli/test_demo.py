@@ -44,11 +44,15 @@ def test_every_commit_comes_back(cli: Cli, tmp_path: Path) -> None:
     result = cli("demo", str(folder))
     report = told(result)
     assert (report["repository"], report["commits"], report["authors"]) == ("project", 12, 2)
+    assert report["checks"][1]["name"].startswith("followed through 2 restarts: ")
+    assert "connecting again" not in result.err
     assert f"12 commits of {folder} to an embedded node, Event Store 4.1.1" in result.err
     assert {step["name"]: step["events"] for step in report["steps"]} == {
-        "append, in batches": 18,
+        "append, in batches": 12,
         "append, one by one": 6,
         "follow live": 3,
+        "append, through restarts": 6,
+        "follow from the start": 12,
         "read the repository forwards": 12,
         "read the repository backwards": 12,
         "read the authors forwards": 12,
@@ -165,6 +169,8 @@ def test_a_server_of_ones_own(cli: Cli, server: Server, tmp_path: Path) -> None:
     first = cli("demo", str(tmp_path), "--url", server.admin_url)
     second = cli("demo", str(tmp_path), "--url", server.admin_url)
     assert told(first)["stream"] != told(second)["stream"]
+    # A server that is not ours is not restarted.
+    assert told(first)["checks"][1]["name"].startswith("followed from the start: ")
     assert f"the streams stay there: trio-extreme read {told(first)['stream']} --count 3 --url" in first.err
     assert len(cli("read", told(first)["stream"]).lines) == 3
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.cli.test_commits import Chunks, raw_commit, said
-from trio_extreme import NewEvent
+from trio_extreme import Batches, NewEvent
 from trio_extreme.cli.commits import Commit, CommitReader
 from trio_extreme.cli.report import ProgressBar, json_report, table_report
 from trio_extreme.cli.story import Story
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from trio_extreme import Connection
+    from trio_extreme.embedded import Node
 
 
 def reader(count: int) -> CommitReader:
@@ -36,8 +40,36 @@ async def test_all_is_well(conn: Connection, count: int) -> None:
     await story.read_back()
     assert story.ok
     assert len(story.ledger) == count
-    live = min(200, (count + 3) // 4)
-    assert [step.events for step in story.steps] == [2 * (count - live), 2 * live, live, *[count] * 4]
+    live, last = min(200, (count + 3) // 4), min(200, count // 4)
+    in_batches = count - live - last
+    assert [step.events for step in story.steps] == [2 * in_batches, 2 * live, live, 2 * last, count, *[count] * 4]
+
+
+@pytest.mark.parametrize(("count", "restarts"), [(3, 0), (4, 1), (8, 1), (12, 2), (20, 3), (1000, 3)])
+async def test_all_is_well_whatever_the_node_does(node: Node, conn: Connection, count: int, restarts: int) -> None:
+    story = Story(conn, "it", 40, count, ProgressBar(), restart=partial(node.faults.restart, 0.05))
+    await story.append(reader(count))
+    assert failures(story) == []
+    assert [fault.name for fault in node.faults.history if "killed, 1 connection" in fault.details] == [
+        "restart"
+    ] * restarts
+    assert conn.statistics().reconnects == restarts
+
+
+async def test_an_event_that_comes_twice_is_seen(conn: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Batches, "__anext__", repeat_first(Batches.__anext__))
+    story = await told(conn, 8)
+    live, followed = failures(story)
+    assert "/4 Committed> came where event 5 belongs" in live
+    assert "/0 Committed> came where event 1 belongs" in followed
+
+
+def repeat_first(original: Callable[[Any], Awaitable[Sequence[Any]]]) -> Callable[[Any], Awaitable[Sequence[Any]]]:
+    async def repeat(batches: Any) -> Sequence[Any]:
+        batch = await original(batches)
+        return [batch[0], *batch]
+
+    return repeat
 
 
 async def test_events_of_somebody_else_are_seen(conn: Connection) -> None:
@@ -70,8 +102,9 @@ async def test_other_bytes_are_seen(conn: Connection, monkeypatch: pytest.Monkey
 
 async def test_commits_that_git_promised_and_did_not_give_are_seen(conn: Connection) -> None:
     story = await told(conn, 9, promised=12)
-    live, given = failures(story)
-    assert live.endswith("0 of 3 came within 30 s")
+    followed, given = failures(story)
+    assert followed.startswith("followed from the start: ")
+    assert followed.endswith(": 9 of 12 came")
     assert given == "git gave all commits: 9 of 12"
 
 

@@ -20,13 +20,16 @@ from trio_extreme.client import open_connection
 from trio_extreme.embedded import VERSIONS, open_node
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from trio_extreme.cli.commits import Repository
     from trio_extreme.settings import Settings
 
 MOST = 100_000
 """Commits that are taken where nobody says how many: the embedded node keeps them all in memory, twice."""
+
+DOWN = 0.05
+"""Seconds for which the node refuses connections when it restarts."""
 
 _EPILOG = """\
 \b
@@ -55,7 +58,8 @@ def demo(*, repo: Path, count: int | None, version: str, as_json: bool, settings
     """Append the commits of a git repository as events, follow them live, read them back, and check each byte.
 
     Each commit, as git stores it, goes into the stream of the repository and into that of its author. The last ones are
-    appended while the stream is followed. At the end the hash of everything that came back must be git's own.
+    appended while the stream is followed: live, and then from its start on while the embedded node is restarted again
+    and again. At the end the hash of everything that came back must be git's own.
     """
     target = find_target(settings) if settings else None
     as_json = as_json or not output.is_terminal()
@@ -66,10 +70,10 @@ async def _demo(repo: Path, count: int | None, version: str, target: Target | No
     repository = await find_repository(repo)
     wanted = min(repository.total, count or MOST)
     _say_what_is_left_out(repository, wanted, asked=count is not None)
-    async with _server(target, version) as (settings, server), open_connection(settings) as conn:
+    async with _server(target, version) as (server, settings, restart), open_connection(settings) as conn:
         notice(f"{counted(wanted, 'commit')} of {repository.path} to {server}")
         with ProgressBar() as progress:
-            story = Story(conn, repository.name, len(repository.head), wanted, progress)
+            story = Story(conn, repository.name, len(repository.head), wanted, progress, restart=restart)
             async with read_commits(repository, wanted) as commits:
                 await story.append(commits)
             await story.read_back()
@@ -90,10 +94,13 @@ def _say_what_is_left_out(repository: Repository, wanted: int, *, asked: bool) -
 
 
 @asynccontextmanager
-async def _server(target: Target | None, version: str) -> AsyncIterator[tuple[Settings, str]]:
-    """How to connect, and what to call it."""
+async def _server(
+    target: Target | None, version: str
+) -> AsyncIterator[tuple[str, Settings, Callable[[], None] | None]]:
+    """What to call it, how to connect, and what restarts it, where it is ours."""
     if target is not None:
-        yield target.settings, target.address
+        yield target.address, target.settings, None
         return
     async with open_node(version=version) as node:
-        yield node.settings, f"an embedded node, Event Store {version} at {node.host}:{node.port}"
+        name = f"an embedded node, Event Store {version} at {node.host}:{node.port}"
+        yield name, node.settings, partial(node.faults.restart, DOWN)

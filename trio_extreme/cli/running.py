@@ -91,6 +91,18 @@ def log_shown() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+@contextmanager
+def log_hidden() -> Iterator[None]:
+    """Have the library's warnings left out: of trouble that is ours."""
+    logger = logging.getLogger("trio_extreme")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def counted(number: int, noun: str) -> str:
     """`1 event`, `2,000 events`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

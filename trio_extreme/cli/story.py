@@ -7,28 +7,33 @@ import re
 import secrets
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from trio_extreme.cli.commits import commit_hash
+from trio_extreme.cli.running import counted, log_hidden
 from trio_extreme.events import NewEvent
 from trio_extreme.tasks import open_plain_nursery
 from trio_extreme.values import NO_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from trio_extreme.cli.commits import Commit, CommitReader
     from trio_extreme.cli.report import ProgressBar
     from trio_extreme.client import Connection
     from trio_extreme.events import RecordedEvent
+    from trio_extreme.subscriptions import Subscription
 
 BATCH = 500
 BATCH_BYTES = 1024 * 1024
 LIVE = 200
 """Commits that are appended one by one while the stream is followed, at most: a quarter of them all."""
-LIVE_TIMEOUT = 30.0
+"""And as many again while it is followed from the start."""
+RESTARTS = 3
+SILENCE = 30.0
+"""Seconds without an event, after which no more is waited for."""
 MAX_NAME = 200
 """Characters of an author that go into the name of a stream."""
 READERS = 8
@@ -99,11 +104,22 @@ class Ledger:
 class Story:
     """Appending, following, reading back."""
 
-    def __init__(self, conn: Connection, name: str, id_length: int, total: int, progress: ProgressBar) -> None:
+    def __init__(
+        self,
+        conn: Connection,
+        name: str,
+        id_length: int,
+        total: int,
+        progress: ProgressBar,
+        *,
+        restart: Callable[[], None] | None = None,
+    ) -> None:
         # One run must not meet the streams of another on the same server.
         self._run = secrets.token_hex(4)
         self._conn = conn
         self._progress = progress
+        # Restarts the node, where it is ours.
+        self._restart = restart
         self._last: dict[str, int] = {}
         self.repository = name
         self.stream = f"demo_repository-{_word(name)}-{self._run}"
@@ -120,39 +136,61 @@ class Story:
     # --- there
 
     async def append(self, commits: CommitReader) -> None:
-        """Append most commits in batches, and the last ones, one by one, while the stream is followed."""
-        live = min(LIVE, (self.total + 3) // 4)
-        step = self._begin("append, in batches", 2 * (self.total - live))
-        while batch := await commits.take(min(BATCH, self.total - live - len(self.ledger)), BATCH_BYTES):
+        """Append most commits in batches, and the last ones, one by one, while the stream is followed in two ways."""
+        live, last = min(LIVE, (self.total + 3) // 4), min(LIVE, self.total // 4)
+        step = self._begin("append, in batches", 2 * (self.total - live - last))
+        while batch := await commits.take(min(BATCH, self.total - live - last - len(self.ledger)), BATCH_BYTES):
             await self._append(batch, step)
         step.end()
-        await self._append_and_follow(commits, live)
-
-    async def _append_and_follow(self, commits: CommitReader, live: int) -> None:
-        check = self._check("followed live: each commit once, in order, byte for byte")
-        first = len(self.ledger)
-        async with self._conn.subscribe_live(self.stream) as events:
-            appending = self._begin("append, one by one", 2 * live)
-            following = Step("follow live")
-            self.steps.append(following)
-            async with open_plain_nursery() as nursery:
-                nursery.start_soon(self._append_singly, commits, appending)
-                with trio.move_on_after(LIVE_TIMEOUT):
-                    async for event in events:
-                        following.add([event])
-                        self._compare(check, first + following.events - 1, first + following.events - 1, event)
-                        if following.events == live:
-                            break
-            following.end()
-        if following.events != live:
-            check.fail(f"{following.events} of {live} came within {LIVE_TIMEOUT:g} s")
-
-    async def _append_singly(self, commits: CommitReader, step: Step) -> None:
-        while batch := await commits.take(1, BATCH_BYTES):
-            await self._append(batch, step)
-        step.end()
+        await self._follow_live(commits, live)
+        await self._follow_from_the_start(commits, last)
         if len(self.ledger) != self.total:
             self._check("git gave all commits").fail(f"{len(self.ledger)} of {self.total}")
+
+    async def _follow_live(self, commits: CommitReader, count: int) -> None:
+        check = self._check("followed live: each commit once, in order, byte for byte")
+        numbers = range(len(self.ledger), len(self.ledger) + count)
+        appending = self._begin("append, one by one", 2 * count)
+        async with self._conn.subscribe_live(self.stream) as events, open_plain_nursery() as nursery:
+            nursery.start_soon(self._append_singly, commits, count, appending)
+            await self._follow(events, "follow live", numbers, check)
+
+    async def _follow_from_the_start(self, commits: CommitReader, count: int) -> None:
+        """Follow all that is stored and all that comes, while the node is restarted under both sides."""
+        breaks = _places_to_break(count) if self._restart else ()
+        how = f"through {counted(len(breaks), 'restart')}" if breaks else "from the start"
+        check = self._check(f"followed {how}: each commit once, in order, byte for byte")
+        numbers = range(len(self.ledger) + count)
+        appending = self._begin("append, through restarts" if breaks else "append, once more", 2 * count)
+        with log_hidden():
+            async with self._conn.subscribe(self.stream) as events, open_plain_nursery() as nursery:
+                nursery.start_soon(self._append_singly, commits, count, appending, breaks)
+                await self._follow(events, "follow from the start", numbers, check)
+
+    async def _follow(self, events: Subscription[Any], name: str, numbers: range, check: Check) -> None:
+        step = Step(name)
+        self.steps.append(step)
+        expected = iter(numbers)
+        with trio.move_on_after(SILENCE) as scope:
+            async for batch in events.batches():
+                scope.deadline = trio.current_time() + SILENCE
+                step.add(batch)
+                for event, number in zip(batch, expected, strict=False):
+                    self._compare(check, number, number, event)
+                if step.events >= len(numbers):
+                    break
+        step.end()
+        if step.events != len(numbers):
+            check.fail(f"{step.events} of {len(numbers)} came")
+
+    async def _append_singly(self, commits: CommitReader, count: int, step: Step, breaks: Collection[int] = ()) -> None:
+        for place in range(count):
+            batch = await commits.take(1, BATCH_BYTES)
+            if place in breaks and self._restart is not None:
+                # Nobody here knows yet that the connection is gone: the next request goes nowhere, and is sent again.
+                self._restart()
+            await self._append(batch, step)
+        step.end()
 
     async def _append(self, batch: Sequence[Commit], step: Step) -> None:
         """Append commits to the repository's stream, and at the same time to their authors'."""
@@ -241,6 +279,11 @@ class Story:
         self._progress.begin(name, total)
         self.steps.append(Step(name))
         return self.steps[-1]
+
+
+def _places_to_break(count: int) -> Collection[int]:
+    """Before which of so many appends the node is restarted: never two in a row, so each finds a connection to end."""
+    return range(0, count, max(2, -(-count // RESTARTS)))
 
 
 def _word(text: str) -> str:
