@@ -93,7 +93,8 @@ class LookUp:
     def _judge(self, page: StreamPage, *, whole: bool) -> None:
         """Whether there is any use in going on, and whether what was not found is surely not there."""
         first_seen = self._expected == -1
-        old_seen = bool(page.events) and page.events[-1].created.timestamp() < self._certain_before
+        # An event that does not say when it was written has a zero there, and may be as young as any.
+        old_seen = bool(page.events) and 0 < page.events[-1].created.timestamp() < self._certain_before
         self._complete = whole and (first_seen or old_seen)
         spent = self._events >= MAX_EVENTS or self._bytes >= MAX_BYTES
         self.done = self._complete or not whole or not self._missing or page.is_end or spent
