@@ -24,17 +24,12 @@ class Census:
 
     tasks: Counter[str]
     descriptors: int
+    #: By type, those that the collector tracks.
     objects: Counter[str]
+    #: All objects and more, in the allocator's own count.
     blocks: int
     resident: int
     peak: int
-
-    def grown_tasks(self, since: Census) -> Counter[str]:
-        return self.tasks - since.tasks
-
-    def grown_objects(self, since: Census) -> Counter[str]:
-        """By type, what became more, those that the collector does not track left out."""
-        return self.objects - since.objects
 
 
 def take_census() -> Census:
@@ -54,7 +49,8 @@ def take_census() -> Census:
 
 
 def _name_of(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
+    # One copy for all censuses, or the first would be in the second.
+    return sys.intern(f"{kind.__module__}.{kind.__qualname__}")
 
 
 def count_descriptors() -> int:

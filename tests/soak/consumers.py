@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
-from trio_extreme import CaughtUp, Event, Reconnected
+from trio_extreme import CaughtUp, ConnectionLost, Event, Reconnected
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from random import Random
 
     from tests.soak.ledger import Ledger, LogTrail, Trail
     from trio_extreme import LogEvent
 
     Take: TypeAlias = Callable[[Any], None]
+    Way: TypeAlias = Callable[[Any, Take], Awaitable[None]]
 
 OURS = "soak-"
 """What the names of all streams of a soak begin with: the log has others too."""
@@ -104,19 +105,29 @@ class NoticeFollower:
                 self._trail.gap_told()
 
 
-class Leaver:
-    """Leaves its block now and then, as `leave` says, and goes on in another after its last checkpoint."""
+class Consumer:
+    """Reads in one of these ways, and after each end of a block goes on in another after its last checkpoint.
 
-    def __init__(self, subscribe: Callable[[Any], Any], take: Take) -> None:
+    A block ends where `leave` is called, or where the subscription gives up: it may, once two sessions in a row died
+    over one event that it asked for.
+    """
+
+    def __init__(self, way: Way, subscribe: Callable[[Any], Any], take: Take) -> None:
+        self._way = way
         self._subscribe = subscribe
         self._take = take
         self._checkpoint: Any = None
         self._scope = trio.CancelScope()
+        #: How often its subscription gave up.
+        self.given_up = 0
 
     async def run(self) -> None:
         while True:
             with trio.CancelScope() as self._scope:
-                await follow(self._subscribe(self._checkpoint), self._see)
+                try:
+                    await self._way(self._subscribe(self._checkpoint), self._see)
+                except ConnectionLost:
+                    self.given_up += 1
 
     def _see(self, event: Event) -> None:
         self._take(event)

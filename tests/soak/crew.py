@@ -11,7 +11,7 @@ import trio
 
 from tests.soak.consumers import (
     OURS,
-    Leaver,
+    Consumer,
     NoticeFollower,
     follow,
     follow_batches,
@@ -25,7 +25,7 @@ from tests.soak.writers import CarefulWriter, CarelessWriter, Founder, Impatient
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tests.soak.consumers import Take
+    from tests.soak.consumers import Take, Way
     from tests.soak.ledger import Ledger, Trail
     from trio_extreme import Connection
 
@@ -49,17 +49,20 @@ class Crew:
         self._wide = wide
         self._narrow = narrow
         self._random = random
-        self._leavers: list[Leaver] = []
-        self._listeners: list[NoticeFollower] = []
+        self._consumers: list[Consumer] = []
+        self._leavers: list[Consumer] = []
+        self._watchers: list[Callable[[], Awaitable[None]]] = []
         self._live_trails: list[Trail] = []
-        self._tasks: list[Callable[[], Awaitable[None]]] = []
+        self._listeners: list[NoticeFollower] = []
         self.writers = self._make_writers()
         self._make_consumers()
 
     def start(self, nursery: trio.Nursery) -> None:
         """Start the consumers."""
-        for task in self._tasks:
-            nursery.start_soon(task)
+        for consumer in self._consumers:
+            nursery.start_soon(consumer.run)
+        for watcher in self._watchers:
+            nursery.start_soon(watcher)
 
     async def disturb(self) -> None:
         """Make those that leave and return do so."""
@@ -75,7 +78,8 @@ class Crew:
 
     def told(self) -> Counter[str]:
         """What consumers were told beside events, and how often."""
-        return sum([listener.told for listener in self._listeners], Counter())
+        given_up = Counter({"gave up": sum([consumer.given_up for consumer in self._consumers])})
+        return sum([listener.told for listener in self._listeners], given_up)
 
     def _chance(self) -> Random:
         """Each has its own, so that what one does changes nothing for the others."""
@@ -100,36 +104,32 @@ class Crew:
     def _make_consumers(self) -> None:
         for conn, buffer in ((self._wide, "wide"), (self._narrow, "narrow")):
             for stream in (SHARED, LOG):
-                self._hire(follow, conn, stream, f"{stream}, {buffer}")
-                self._hire(follow_batches, conn, stream, f"{stream}, batches, {buffer}")
-                self._hire(partial(follow_drowsily, random=self._chance()), conn, stream, f"{stream}, drowsy, {buffer}")
-                self._hire_listener(conn, stream, f"{stream}, notices, {buffer}")
-                self._hire_leaver(conn, stream, f"{stream}, in turns, {buffer}")
+                name = f"{stream}, {buffer}"
+                self._hire(follow, conn, stream, name)
+                self._hire(follow_batches, conn, stream, f"{name}, batches")
+                self._hire(partial(follow_drowsily, random=self._chance()), conn, stream, f"{name}, drowsy")
+                self._hire(self._listener(f"{name}, notices").follow, conn, stream, f"{name}, notices")
+                self._leavers.append(self._hire(follow, conn, stream, f"{name}, in turns"))
         for stream in (CAREFUL, CAREFUL_TOO, RIVALS, *FOUNDED[::10]):
             self._hire(follow, self._wide, stream, stream)
         for stream in (SHARED, LOG):
             self._hire_watcher(self._wide, stream, f"{stream}, live")
 
-    def _hire(self, way: Callable[[Any, Take], Awaitable[None]], conn: Connection, stream: str, name: str) -> None:
-        self._tasks.append(partial(way, _subscribe(conn, stream), _into(self._trail(stream, name))))
+    def _hire(self, way: Way, conn: Connection, stream: str, name: str) -> Consumer:
+        consumer = Consumer(way, partial(_subscribe, conn, stream), _into(self._trail(stream, name)))
+        self._consumers.append(consumer)
+        return consumer
 
-    def _hire_listener(self, conn: Connection, stream: str, name: str) -> None:
-        listener = NoticeFollower(self._ledger, name)
+    def _listener(self, name: str, trail: Trail | LogTrail | None = None) -> NoticeFollower:
+        listener = NoticeFollower(self._ledger, name, trail)
         self._listeners.append(listener)
-        self._hire(listener.follow, conn, stream, name)
-
-    def _hire_leaver(self, conn: Connection, stream: str, name: str) -> None:
-        leaver = Leaver(partial(_subscribe, conn, stream), _into(self._trail(stream, name)))
-        self._leavers.append(leaver)
-        self._tasks.append(leaver.run)
+        return listener
 
     def _hire_watcher(self, conn: Connection, stream: str, name: str) -> None:
         trail = self._trail(stream, name, live=True)
         self._live_trails.append(trail.trail(SHARED) if isinstance(trail, LogTrail) else trail)
-        watcher = NoticeFollower(self._ledger, name, trail)
-        self._listeners.append(watcher)
         subscription = conn.subscribe_all_live() if stream == LOG else conn.subscribe_live(stream)
-        self._tasks.append(partial(watcher.follow, subscription, _into(trail)))
+        self._watchers.append(partial(self._listener(name, trail).follow, subscription, _into(trail)))
 
     def _trail(self, stream: str, name: str, *, live: bool = False) -> Trail | LogTrail:
         if stream != LOG:

@@ -12,6 +12,8 @@ import json
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
+from math import ceil
 from typing import IO, TYPE_CHECKING, Any
 
 import trio
@@ -32,7 +34,7 @@ DATA_SIZE = 256
 _BLOCKS_A_HEARTBEAT = 50
 _MARK = 2**28 - 1
 _MARK_BYTES = b"\xff\xff\xff\x7f"
-"""`_MARK` as protobuf writes it. Four bytes can say any smaller number too, if each but the last has its top bit set."""
+"""`_MARK` as protobuf writes it. Four bytes can say any smaller number, where each but the last has its top bit set."""
 _MORE = 0x80
 
 
@@ -94,7 +96,7 @@ class Session:
 
     def __init__(self, stream: trio.SocketStream, events: int) -> None:
         self._stream = stream
-        self._blocks = events // BLOCK
+        self._blocks = ceil(events / BLOCK)
         self._lock = trio.StrictFIFOLock()
         self._subscribed: dict[str, bytes] = {}
         self._asked: dict[bytes, float] = {}
@@ -156,7 +158,7 @@ async def _serve(events: int) -> None:
                 pass
 
     async with trio.open_nursery() as nursery:
-        (listener,) = await nursery.start(trio.serve_tcp, serve, 0, host="127.0.0.1")
+        (listener,) = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         print(listener.socket.getsockname()[1], flush=True)  # noqa: T201 - to the process that started this one
         # Whoever started this process holds the other end, so it cannot be left behind by one that was killed.
         await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)

@@ -62,7 +62,8 @@ class _Command:
         with self._storm:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(partial(self._weather.storm, network, rate=rate, longest=longest))
-                nursery.start_soon(partial(self._node.faults.play, node, seconds=inf, rate=rate, longest=longest))
+                play = partial(self._node.faults.play, seconds=inf, rate=rate, longest=longest)
+                nursery.start_soon(play, node)
 
     def _report(self) -> dict[str, Any]:
         history = self._node.faults.history
