@@ -184,6 +184,7 @@ class Story:
             check.fail(f"{step.events} of {len(numbers)} came")
 
     async def _append_singly(self, commits: CommitReader, count: int, step: Step, breaks: Collection[int] = ()) -> None:
+        await trio.lowlevel.checkpoint()
         for place in range(count):
             batch = await commits.take(1, BATCH_BYTES)
             if place in breaks and self._restart is not None:

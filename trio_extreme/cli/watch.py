@@ -107,7 +107,7 @@ class _Printer:
 
     async def print(self, items: trio.MemoryReceiveChannel[Item]) -> None:
         """Print until this is done, or until an error comes, which is raised. What came together is one write."""
-        while not self._done:
+        while True:
             events: list[Event] = []
             item = await items.receive()
             with suppress(trio.WouldBlock):
@@ -117,8 +117,10 @@ class _Printer:
             await self._show(events)
             if not isinstance(item, Event) and not self._done:
                 self._say(item)
+            if self._done:
+                return
 
-    async def _show(self, events: list[Event]) -> None:
+    async def _show(self, events: list[Event]) -> None:  # noqa: ASYNC910 - receiving them was a checkpoint
         wanted = [event for event in events if self._options.wants(event)][: self._left]
         if wanted:
             await output.write(self._options.show(wanted))
