@@ -161,6 +161,9 @@ def test_what_an_operation_is_by_default() -> None:
     assert operation.resend is Resend.AGAIN
     assert operation.prompt
     assert list(operation.event_ids) == []
+    assert operation.look_in is None
+    with pytest.raises(NotImplementedError):
+        operation.found(0, 0)
     with pytest.raises(TypeError, match="abstract"):
         Operation()  # type: ignore[abstract]
 

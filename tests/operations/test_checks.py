@@ -9,9 +9,13 @@ import pytest
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.operations.checks import (
+    check_after_in_log,
+    check_after_in_stream,
     check_count,
     check_expected,
     check_number,
+    check_on_ahead,
+    check_one_place,
     check_page_size,
     check_place_in_log,
     check_place_in_stream,
@@ -51,6 +55,12 @@ def check_expected_of_delete(value: Any) -> int:
         (check_place_in_log, END),
         (check_place_in_log, Position(0, 0)),
         (check_place_in_log, Position(MAX_NUMBER, MAX_NUMBER, inclusive=True)),
+        (check_after_in_stream, 0),
+        (check_after_in_stream, MAX_NUMBER - 2),
+        (check_after_in_log, Position(0, 0)),
+        (check_after_in_log, Position(MAX_NUMBER, MAX_NUMBER, inclusive=True)),
+        (check_on_ahead, "wait"),
+        (check_on_ahead, "raise"),
         (check_count, None),
         (check_count, 1),
         (check_page_size, 1),
@@ -72,6 +82,10 @@ def test_what_may_be_said(check: Check, value: object) -> None:
         (check_place_in_stream, "start", [-1, MAX_NUMBER, None, "0", 1.0, True, Position(0, 0)]),
         (check_place_in_log, "start", [0, None, "C:0/P:0", Position(-1, -1), Position(0, -1), Position(2**63, 0)]),
         (check_place_in_log, "start", [Position(0, 2**63)]),
+        # After the last number there can be there is nothing.
+        (check_after_in_stream, "after", [-1, MAX_NUMBER - 1, MAX_NUMBER, None, "0", 1.0, True, START, Position(0, 0)]),
+        (check_after_in_log, "after", [0, None, "C:0/P:0", START, END, Position(-1, -1), Position(2**63, 0)]),
+        (check_on_ahead, "on_ahead", ["", "Wait", None, True, 1]),
         (check_count, "count", [0, -1, "1", 1.0, True]),
         (check_page_size, "page_size", [0, 4097, None, "1", 1.0, True]),
     ],
@@ -87,6 +101,24 @@ def test_what_may_not(check: Check, argument: str, values: list[object]) -> None
 def test_the_name_of_the_log_is_told_what_to_call() -> None:
     with pytest.raises(InvalidArgument, match=r"read_all\(\)"):
         check_stream("$all")
+
+
+@pytest.mark.parametrize(
+    ("start", "after"),
+    [(START, None), (START, 0), (START, Position(0, 0)), (END, None), (0, None), (7, None), (Position(0, 0), None)],
+)
+def test_one_place_to_begin_at(start: Any, after: Any) -> None:
+    check_one_place(start, after)
+
+
+@pytest.mark.parametrize(
+    ("start", "after"), [(END, 0), (0, 0), (7, 6), (Position(0, 0), Position(0, 0)), (END, Position(0, 0))]
+)
+def test_two_places_to_begin_at(start: Any, after: Any) -> None:
+    """Even where both could mean the same: one is included, the other is not."""
+    with pytest.raises(InvalidArgument, match=r"^after: ") as caught:
+        check_one_place(start, after)
+    assert f"after: {after!r} is given, and start={start!r} too" in str(caught.value)
 
 
 def test_expected_becomes_a_plain_number() -> None:

@@ -170,6 +170,21 @@ def test_results_of_a_stream(result: int, error: type[TrioExtremeError], text: s
     assert type(caught.value) is error
 
 
+@pytest.mark.parametrize("last_number", [-1, 0, 7])
+def test_a_stream_that_is_missing_says_where_numbering_goes_on(last_number: int) -> None:
+    done = schema.ReadStreamEventsCompleted(result=StreamResult.NoStream, last_event_number=last_number)
+    with pytest.raises(StreamNotFound) as caught:
+        FORWARD.read(done.SerializeToString())
+    assert caught.value.last_number == last_number
+
+
+def test_who_asks_for_one_event_is_not_told() -> None:
+    done = schema.ReadEventCompleted(result=Result.NoStream)
+    with pytest.raises(StreamNotFound) as caught:
+        READ_EVENT.read(done.SerializeToString())
+    assert caught.value.last_number is None
+
+
 def test_a_page_of_the_log() -> None:
     done = schema.ReadAllEventsCompleted(
         commit_position=10,

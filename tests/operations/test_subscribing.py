@@ -6,7 +6,7 @@ import pytest
 
 from trio_extreme.errors import AccessDenied, DropReason, NotAuthenticated, ProtocolError, SubscriptionDropped
 from trio_extreme.operations.base import Resend
-from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe, drop_error
+from trio_extreme.operations.subscribing import ALL_STREAMS, Confirmation, Subscribe, drop_error, is_unsubscribed
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
@@ -24,6 +24,7 @@ def test_what_is_sent() -> None:
     assert STREAM.payload().hex() == "0a01731000"
     assert LOG.payload().hex() == "0a001001"
     assert (STREAM.command, STREAM.answer, STREAM.resend) == (0xC0, 0xC1, Resend.AGAIN)
+    assert (STREAM.stream, LOG.stream) == ("s", "")
 
 
 def test_confirmed() -> None:
@@ -35,6 +36,24 @@ def test_confirmed() -> None:
 
 def test_servers_from_22_6_leave_out_zeros() -> None:
     assert STREAM.read(b"") == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("last_number", "is_of_deleted"),
+    [
+        (2**63 - 1, True),
+        # What 3.9 says, and others to who never identified.
+        (2**31 - 1, True),
+        (2**63 - 2, False),
+        (2**31, False),
+        (0, False),
+        (-1, False),
+        # The log.
+        (None, False),
+    ],
+)
+def test_a_stream_deleted_for_ever_is_confirmed_too(last_number: int | None, *, is_of_deleted: bool) -> None:
+    assert Confirmation(9, last_number).is_of_deleted is is_of_deleted
 
 
 def test_a_drop_instead_of_a_confirmation() -> None:
@@ -60,8 +79,14 @@ def test_drops(payload: bytes, reason: DropReason) -> None:
     error = drop_error(payload, "s")
     assert isinstance(error, SubscriptionDropped)
     assert error.reason is reason
+    assert is_unsubscribed(payload) is (reason is DropReason.UNSUBSCRIBED)
+
+
+def test_a_refusal_is_no_end_of_the_server() -> None:
+    assert not is_unsubscribed(dropped(Reason.AccessDenied))
 
 
 def test_a_drop_of_garbage() -> None:
+    assert not is_unsubscribed(b"\xff")
     with pytest.raises(ProtocolError):
         drop_error(b"\xff", "s")

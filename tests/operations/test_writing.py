@@ -110,6 +110,23 @@ def test_what_may_be_sent_twice(operation: Operation[object], resend: Resend) ->
     assert operation.resend is resend
 
 
+def test_an_append_of_nothing_may_be_sent_as_often_as_one_likes() -> None:
+    for expected in (ANY, STREAM_EXISTS, NO_STREAM, 7):
+        assert Append("s", [], expected, require_master=False).resend is Resend.SAME_IDS
+
+
+@pytest.mark.parametrize("expected", [ANY, STREAM_EXISTS, NO_STREAM, 3])
+def test_where_to_look_for_an_append(expected: int) -> None:
+    """Of their place in the log a stream does not tell."""
+    assert append(expected).look_in == "s"
+    assert append(expected).found(5, 6) == WriteResult(5, 6, None)
+
+
+def test_for_a_delete_there_is_nothing_to_look_for() -> None:
+    assert delete(3, hard=True).look_in is None
+    assert delete().look_in is None
+
+
 def test_more_than_a_frame_is_refused_before_it_is_encoded() -> None:
     big = NewEvent("t", bytes(16_000_000), b"m")
     Append("s", [big] * 4, ANY, require_master=False)
@@ -187,6 +204,8 @@ def test_refusals(result: int, error: type[TrioExtremeError], text: str) -> None
 
 def test_a_hard_delete_asked_for_again_finds_its_own_tombstone() -> None:
     assert delete(3, hard=True).settle(StreamDeleted("s")) == DeleteResult(None)
+    with pytest.raises(WrongExpectedVersion):
+        delete(3, hard=True).settle(WrongExpectedVersion("s", 3, 4))
 
 
 @pytest.mark.parametrize("operation", [append(3), delete(3), delete(3, hard=True)], ids=["append", "soft", "hard"])
