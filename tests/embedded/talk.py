@@ -206,8 +206,10 @@ class Talk:
         """All that comes in so many seconds, None last where the node hangs up."""
         heard: list[Reply | None] = []
         with trio.move_on_after(seconds):
-            while not heard or heard[-1] is not None:
+            while True:
                 heard.append(await self.hear())
+                if heard[-1] is None:
+                    break
         return heard
 
 

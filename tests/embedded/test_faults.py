@@ -221,6 +221,14 @@ async def test_what_was_sent_before_it_was_half_open_arrives(node: Node) -> None
     assert pong.message == b"echo"
 
 
+async def test_a_killed_connection_is_not_half_open(node: Node) -> None:
+    talk = await talk_to(node)
+    assert await is_alive(talk)
+    node.faults.kill_connections()
+    node.faults.half_open()
+    assert await talk.hear_for(1) == [None]
+
+
 async def test_a_half_open_connection_ends_with_its_client(autojump_clock: None) -> None:
     async with open_node(port=None) as node:
         talk = await talk_to(node)

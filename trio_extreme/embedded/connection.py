@@ -84,7 +84,8 @@ class Connection:
 
     def vanish(self) -> None:
         """End it, but leave its client without any sign of that: what it sends is taken, and goes nowhere."""
-        self._vanished = True
+        # One that was cut in this turn is closed all the same.
+        self._vanished = not self._scope.cancel_called
         self._service.hub.forget(self.client)
         self.cut()
 

@@ -24,7 +24,7 @@ from trio_extreme.errors import InvalidArgument
 from trio_extreme.wire.commands import Command, command_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
     from typing import Self
 
     from trio_extreme.embedded.connection import Connection
@@ -272,13 +272,10 @@ class Faults:
 
     def _add(self, name: str, details: str, command: Command | None, count: int, treat: AnswerTreatment) -> None:
         _check(count > 0, f"count: {count} answers are none")
-        _check(
-            command is None or command in self._service.answered,
-            f"command: {command!r} is no request this node answers",
-        )
+        is_answered = command is None or command in self._service.answered
+        _check(is_answered, f"command: {command!r} is no request this node answers")
         commands: Container[int] = self._service.requests if command is None else (command,)
-        which = "any request" if command is None else command.name
-        self._note(name, f"waits for {count} × {which}{details}")
+        self._note(name, f"waits for {count} × {command.name if command else 'any request'}{details}")
 
         def hit(connection: Connection, request: Frame, answer: bytes) -> None:
             self._note(name, f"hit: {command_name(request[0])} of {connection.client!r}")
@@ -309,10 +306,7 @@ class Faults:
         of `PLAYED` without. When it returns, or is cancelled, all faults are over.
         """
         random = seed if isinstance(seed, Random) else Random(seed)  # noqa: S311 - chance that can be repeated
-        known = tuple(PLAYED if names is None else names)
-        for name in known:
-            _check(name in PLAYED, f"names: {name!r} is none of {', '.join(PLAYED)}")
-        _check(bool(known), "names: there are none to draw from")
+        known = _check_names(PLAYED if names is None else names)
         _check(seconds >= 0, f"seconds: {seconds!r} is no time that faults can be played for")
         _check(rate > 0, f"rate: {rate!r} faults a second are none")
         _check_seconds(longest)
@@ -352,6 +346,14 @@ PLAYED: Mapping[str, Callable[[Faults, Random, float], object]] = {
 
 def _cut(connection: Connection, _: Frame, __: bytes) -> None:
     connection.cut()
+
+
+def _check_names(names: Iterable[str]) -> Sequence[str]:
+    known = tuple(names)
+    _check(bool(known), "names: there are none to draw from")
+    for name in known:
+        _check(name in PLAYED, f"names: {name!r} is none of {', '.join(PLAYED)}")
+    return known
 
 
 def _check_seconds(seconds: float | None) -> None:
