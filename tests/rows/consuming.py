@@ -78,6 +78,14 @@ async def assert_silent(events: Subscription[Any], seconds: float = 10) -> None:
     assert scope.cancelled_caught
 
 
+async def assert_no_event(events: Subscription[Any], seconds: float = 10) -> None:
+    """No event comes; notices may."""
+    with trio.move_on_after(seconds) as scope:
+        event = await anext(events)
+        pytest.fail(f"{event} was not expected")
+    assert scope.cancelled_caught
+
+
 async def write_singly(conn: Connection, count: int, *, pause: float = 0.0, stream: str = "people") -> None:
     """Append so many events, each for itself."""
     for event in new_events(count):
