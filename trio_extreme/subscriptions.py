@@ -114,6 +114,8 @@ class Subscription(ListIterator[E]):
 
     async def next_with_notices(self) -> E | Notice:
         """The next event or notice."""
+        # Before anything is changed under the task that waits.
+        self._refuse_second_task()
         self._wants_notices = True
         try:
             return await anext(self)
