@@ -222,7 +222,7 @@ class Calls:
         if not slot.sent:
             self.submit(slot)
         elif slot.is_page:
-            slot.fail(Interrupted(str(cause)))
+            slot.fail(Interrupted(cause))
         elif resend is Resend.NEVER or (slot.losses >= MAX_LOSSES and not isinstance(slot, SubscriptionSlot)):
             slot.fail(cause)
         elif resend is Resend.LOOK_UP:

@@ -84,7 +84,7 @@ class Feeds:
         if slot.lasting:
             slot.interrupted = True
         else:
-            slot.fail(Interrupted(str(cause)))
+            slot.fail(Interrupted(cause))
 
     def end(self, error: TrioExtremeError) -> None:
         """There will be no session any more."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
-from trio_extreme.errors import ConnectionLost
+from trio_extreme.errors import ConnectionLost, OperationTimedOut
 from trio_extreme.operations.subscribing import Confirmation, is_unsubscribed
 from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import HEADER_SIZE, LENGTH_SIZE, NO_CORRELATION, SKIPPED, encode_head, too_large
@@ -39,7 +39,14 @@ def correlation_ids(random_bytes: Callable[[int], bytes] = os.urandom) -> Callab
 
 
 class Interrupted(ConnectionLost):
-    """A page or a feed was cut short: whoever wants it asks anew, from where it stood. It never leaves this library."""
+    """A page or a feed was cut short: whoever wants it asks anew, from where it stood. It never leaves this library.
+
+    `died`: the session did, perhaps of this; otherwise the answer was overdue.
+    """
+
+    def __init__(self, cause: TrioExtremeError) -> None:
+        super().__init__(str(cause))
+        self.died = not isinstance(cause, OperationTimedOut)
 
 
 class Slot(Generic[T]):

@@ -31,8 +31,8 @@ E = TypeVar("E", bound=Event)
 class Pager:
     """Fetches pages, one ahead where that is wanted; smaller ones where a large one could not be had.
 
-    A page that is too large to take, or whose session died, is asked for with a quarter of its events: a server may
-    fail for ever over the same large page. At one event it is tried twice.
+    A page that is too large to take, overdue, or whose session died, is asked for with a quarter of its events: a
+    server may fail for ever over the same large page. Of one event two sessions may die.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Pager:
 
     async def fetch(self, deadline: float, most: int = MAX_READ) -> Any:
         """The page of `request`, or the one that was fetched ahead. Raises what a read raises."""
-        failed_at_one = False
+        killed_one = False
         while True:
             try:
                 page = await self._fetch(deadline, most)
@@ -56,9 +56,9 @@ class Pager:
                     raise
             except Interrupted as lost:
                 if not self._sizer.shrink(self._asked):
-                    if failed_at_one:
+                    if lost.died and killed_one:
                         raise ConnectionLost(str(lost)) from None
-                    failed_at_one = True
+                    killed_one |= lost.died
             else:
                 self._sizer.learn(len(page.events), page.size)
                 return page
