@@ -104,3 +104,10 @@ def long(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *everything)
     session.run("coverage", "combine")
     session.run("python", "tests/coverage_rules.py")
+
+
+@nox.session(python=LOWEST_PYTHON)
+def soak(session: nox.Session) -> None:
+    """Twenty minutes over real sockets, while the node and the network break; other times and seeds as arguments."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.soak", *(session.posargs or ["--minutes", "20"]))

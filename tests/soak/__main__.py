@@ -65,17 +65,17 @@ def _main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", default="4.1.1", help="the server that the node is (default %(default)s)")
     parser.add_argument("--rate", type=float, default=RATE, help="faults a second, of network and node each")
     parser.add_argument("--longest", type=float, default=LONGEST, help="seconds a fault lasts at most")
-    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON, the table on standard error")
     parser.add_argument("--verbose", action="store_true", help="tell each fault and each attempt on standard error")
     parsed = parser.parse_args(arguments)
     _set_up_logging(verbose=parsed.verbose)
     seed = SystemRandom().getrandbits(32) if parsed.seed is None else parsed.seed
     plan = Plan(seed, parsed.minutes * 60, parsed.version, parsed.rate, parsed.longest, parsed.verbose)
     outcome = trio.run(run_soak, plan)
+    table = "\n".join(f"{name:26}{value!s:>14}" for name, value in _rows(outcome))
+    print(table, file=sys.stderr if parsed.json else sys.stdout)
     if parsed.json:
-        print(json.dumps(outcome.to_json(), indent=2))  # noqa: T201 - its result
-    else:
-        print("\n".join(f"{name:26}{value!s:>14}" for name, value in _rows(outcome)))  # noqa: T201
+        print(json.dumps(outcome.to_json(), indent=2))  # noqa: T201 - as above
     return 0 if outcome.faultless else 1
 
 

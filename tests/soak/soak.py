@@ -46,6 +46,9 @@ WARM_UP = 0.2
 """Which part of the time passes before the first census."""
 PATIENCE = 60.0
 """Seconds after the last fault in which everybody must have caught up, on a machine that has other things to do."""
+REST = 4.0
+"""Seconds after which what a stalled connection still held has come, even of an append that was given up, and Trio has
+forgotten the cancel scopes that were left: it keeps each until its deadline."""
 PROGRESS = 5.0
 """Seconds between two lines of progress."""
 
@@ -191,8 +194,7 @@ class Soak:
         with trio.move_on_after(PATIENCE) as patience:
             await self._catch_up()
             self._caught_up_after = max(self._caught_up_after, trio.current_time() - began)
-            # What a stalled connection still held, of an append that was given up, may have come only now.
-            await trio.sleep(self._plan.longest)
+            await trio.sleep(max(self._plan.longest, REST))
             await self._go_live()
             await self._catch_up()
         if patience.cancelled_caught:
