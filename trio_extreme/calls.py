@@ -275,6 +275,8 @@ class Calls:
     async def _ask_again(self, slot: Slot[Any], again: AskAgain) -> None:
         """Send a request again a little after an answer that says later, as far as that is safe and there is time."""
         slot.doubtful |= again.executed
+        # The session did not die of it.
+        slot.losses = 0
         wake = trio.current_time() + ASK_AGAIN_DELAY
         if wake >= slot.deadline or (again.executed and slot.operation.resend is Resend.NEVER):
             self._raise_for(slot, again.error)

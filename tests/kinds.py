@@ -1,0 +1,184 @@
+"""One of each kind of request, and what may be done with it when no answer came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tests.answers import Written, confirmed, event_read, log_page, page, written
+from tests.helpers import new_events
+from trio_extreme import ANY, NO_STREAM, STREAM_EXISTS, Connection, messages
+from trio_extreme.operations.base import Resend
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from uuid import UUID
+
+EVENTS = new_events(2)
+"""What every append here appends."""
+
+Answer = tuple[int, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A request: what `Resend` says of it, what sends it, its command, and the answer of a server that has done it."""
+
+    name: str
+    resend: Resend
+    verb: Callable[[Connection], Awaitable[Any]]
+    command: int
+    answer: Answer
+    #: A page that got no answer is asked for in a smaller one.
+    is_page: bool = False
+    #: A subscription is never too much for a session.
+    is_feed: bool = False
+    #: What its `OutcomeUnknown` names.
+    event_ids: tuple[UUID, ...] = ()
+    #: Servers take long over it by its nature.
+    is_slow: bool = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
+async def ping(conn: Connection) -> None:
+    await conn.ping()
+
+
+async def subscribe(conn: Connection) -> None:
+    async with conn.subscribe_live("s"):
+        pass
+
+
+async def subscribe_to_all(conn: Connection) -> None:
+    async with conn.subscribe_all_live():
+        pass
+
+
+async def read_stream(conn: Connection, **options: Any) -> list[int]:
+    return [event.number async for event in conn.read_stream("s", **options)]
+
+
+async def read_all(conn: Connection, **options: Any) -> int:
+    return len([event async for event in conn.read_all(**options)])
+
+
+def append(expected: int) -> Callable[[Connection], Awaitable[Any]]:
+    return lambda conn: conn.append("s", EVENTS, expected=expected)
+
+
+def delete(expected: int, *, hard: bool) -> Callable[[Connection], Awaitable[Any]]:
+    return lambda conn: conn.delete_stream("s", expected=expected, hard=hard)
+
+
+def execute(message: Any, command: int | None = None) -> Callable[[Connection], Awaitable[Any]]:
+    return lambda conn: conn.execute(message, command=command)
+
+
+READ_BACKWARD = Command.READ_STREAM_EVENTS_BACKWARD
+CONFIRMED: Answer = (Command.SUBSCRIPTION_CONFIRMATION, confirmed())
+STREAM_PAGE: Answer = (Command.READ_STREAM_EVENTS_FORWARD_COMPLETED, page([0], 1, end=True))
+LOG_PAGE = log_page([], 9, 9)
+APPENDED: Answer = (Command.WRITE_EVENTS_COMPLETED, written(4, 5))
+DELETED: Answer = (Command.DELETE_STREAM_COMPLETED, schema.DeleteStreamCompleted(result=Written.Success))
+
+_EVENT = messages.ReadEvent(event_stream_id="s", event_number=0)
+_WRITE = messages.WriteEvents(event_stream_id="s", expected_version=3)
+_DELETE = messages.DeleteStream(event_stream_id="s", expected_version=3, hard_delete=True)
+_IDS = tuple(event.id for event in EVENTS)
+
+
+def _kinds() -> Iterator[Kind]:
+    again = partial(Kind, resend=Resend.AGAIN)
+    yield again("ping", verb=ping, command=Command.PING, answer=(Command.PONG, b""))
+    read = (Command.READ_EVENT, (Command.READ_EVENT_COMPLETED, event_read()))
+    yield again("read an event", verb=lambda conn: conn.read_event("s", 0), command=read[0], answer=read[1])
+    yield again("execute a read", verb=execute(_EVENT), command=read[0], answer=read[1])
+    yield again(
+        "the last number",
+        verb=lambda conn: conn.last_number("s"),
+        command=READ_BACKWARD,
+        answer=(READ_BACKWARD + 1, page([7], 6)),
+    )
+    all_forward = Command.READ_ALL_EVENTS_FORWARD
+    yield again("the head", verb=lambda conn: conn.head(), command=all_forward, answer=(all_forward + 1, LOG_PAGE))
+    subscribing = partial(again, command=Command.SUBSCRIBE_TO_STREAM, answer=CONFIRMED, is_feed=True)
+    yield subscribing("subscribe", verb=subscribe)
+    yield subscribing("subscribe to all", verb=subscribe_to_all)
+    yield from _pages()
+    yield from _protected()
+    yield from _looked_for()
+    yield from _never()
+
+
+def _pages() -> Iterator[Kind]:
+    """Of several events, so that there is a smaller page to ask for."""
+    reading = partial(Kind, resend=Resend.AGAIN, is_page=True)
+    yield reading("read a stream", verb=read_stream, command=Command.READ_STREAM_EVENTS_FORWARD, answer=STREAM_PAGE)
+    yield reading(
+        "read a stream backwards",
+        verb=partial(read_stream, backwards=True),
+        command=READ_BACKWARD,
+        answer=(READ_BACKWARD + 1, page([0], -1, end=True)),
+    )
+    for command, backwards in ((Command.READ_ALL_EVENTS_FORWARD, False), (Command.READ_ALL_EVENTS_BACKWARD, True)):
+        name = "read the log backwards" if backwards else "read the log"
+        verb = partial(read_all, backwards=backwards)
+        yield reading(name, verb=verb, command=command, answer=(command + 1, LOG_PAGE))
+
+
+def _protected() -> Iterator[Kind]:
+    """What a number or its emptiness protects."""
+    appending = partial(Kind, resend=Resend.SAME_IDS, command=Command.WRITE_EVENTS, answer=APPENDED, event_ids=_IDS)
+    yield appending("append at a number", verb=append(3))
+    yield appending("append to no stream", verb=append(NO_STREAM))
+    yield appending("append nothing", verb=lambda conn: conn.append("s", [], expected=ANY), event_ids=())
+    deleting = partial(Kind, resend=Resend.SAME_IDS, command=Command.DELETE_STREAM, answer=DELETED)
+    yield deleting("hard delete at a number", verb=delete(3, hard=True))
+    yield deleting("hard delete of no stream", verb=delete(NO_STREAM, hard=True))
+
+
+def _looked_for() -> Iterator[Kind]:
+    appending = partial(Kind, resend=Resend.LOOK_UP, command=Command.WRITE_EVENTS, answer=APPENDED, event_ids=_IDS)
+    yield appending("append at any", verb=append(ANY))
+    yield appending("append to an existing", verb=append(STREAM_EXISTS))
+
+
+def _never() -> Iterator[Kind]:
+    never = partial(Kind, resend=Resend.NEVER)
+    deleting = partial(never, command=Command.DELETE_STREAM, answer=DELETED)
+    yield deleting("soft delete at a number", verb=delete(3, hard=False))
+    yield deleting("soft delete at any", verb=delete(ANY, hard=False))
+    yield deleting("hard delete at any", verb=delete(ANY, hard=True))
+    for message in (
+        _WRITE,
+        _DELETE,
+        messages.TransactionStart(event_stream_id="s", expected_version=3),
+        messages.TransactionWrite(transaction_id=7),
+        messages.TransactionCommit(transaction_id=7),
+        messages.CreatePersistentSubscription(subscription_group_name="g", event_stream_id="s"),
+        messages.UpdatePersistentSubscription(subscription_group_name="g", event_stream_id="s"),
+        messages.DeletePersistentSubscription(subscription_group_name="g", event_stream_id="s"),
+        messages.ScavengeDatabase(),
+    ):
+        name = type(message).__name__
+        command = Command[_screaming(name)]
+        yield never(
+            f"execute {name}",
+            verb=execute(message),
+            command=command,
+            answer=(command + 1, b""),
+            is_slow=name == "ScavengeDatabase",
+        )
+
+
+def _screaming(name: str) -> str:
+    """`WriteEvents` as `WRITE_EVENTS`."""
+    return "".join(f"_{letter}" if letter.isupper() else letter.upper() for letter in name).strip("_")
+
+
+KINDS = list(_kinds())
