@@ -110,11 +110,15 @@ async def followed(events: Subscription[Any], *, pace: float = 0.0) -> AsyncIter
 
 
 @asynccontextmanager
-async def open_to_each(*peers: Peer, settings: Settings = ANONYMOUS) -> AsyncIterator[Connection]:
-    """A connection to one peer after another, without delay; nobody answers what is unsubscribed."""
-    for peer in peers:
-        peer.handlers[UNSUBSCRIBE] = ignore
-    network = Network(*peers, ConnectionRefusedError())
+async def open_to_each(*outcomes: Peer | None, settings: Settings = ANONYMOUS) -> AsyncIterator[Connection]:
+    """A connection to one peer after another, without delay, and then to nobody, which None stands for.
+
+    Nobody answers what is unsubscribed.
+    """
+    for peer in outcomes:
+        if peer is not None:
+            peer.handlers[UNSUBSCRIBE] = ignore
+    network = Network(*outcomes, None)
     async with open_connection(settings.replace(reconnect_delay=0), connect=network.connect) as conn:
         with trio.fail_after(LONG_ENOUGH):
             yield conn
