@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from tests.helpers import assert_nothing_left, new_events
-from trio_extreme import CaughtUp, Event, Notice, open_connection
+from trio_extreme import CaughtUp, Event, Lost, Notice, open_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -60,10 +60,8 @@ async def hear_until(events: Subscription[Any], last: object) -> list[int | Noti
 
 
 async def take_until_caught_up(events: Subscription[Any]) -> list[int]:
-    """The numbers of all events there are; no notice but that comes between."""
-    *numbers, _ = await hear_until(events, CaughtUp())
-    assert not any(isinstance(number, Notice) for number in numbers), numbers
-    return numbers  # type: ignore[return-value]
+    """The numbers of all events there are."""
+    return [number for number in await hear_until(events, CaughtUp()) if isinstance(number, int)]
 
 
 def _short(item: Event | Notice) -> int | Notice:
@@ -91,6 +89,14 @@ async def write_singly(conn: Connection, count: int, *, pause: float = 0.0, stre
     for event in new_events(count):
         await conn.append(stream, event)
         await trio.sleep(pause)
+
+
+async def lost(conn: Connection) -> object:
+    """What the connection broke of, as soon as it has."""
+    async for change in conn.changes():
+        if isinstance(change, Lost):
+            return change.reason
+    return None
 
 
 async def assert_server_pushes_nothing(conn: Connection, stream: str = "people") -> None:
