@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import asynccontextmanager
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,10 +39,26 @@ ID = bytes(range(16))
 class Opened(Session):
     """A session, and what its owner hears of it."""
 
-    def __init__(self, peer: Peer, settings: Settings) -> None:
+    def __init__(self, peer: Peer, settings: Settings, chance: Random) -> None:
         self.counters = Counters()
         self.taken: list[Slot[Any]] = []
-        super().__init__(peer.stream, settings, self.counters, lambda slot, _: self.taken.append(slot))
+        self.lost: list[Slot[Any]] = []
+        super().__init__(
+            peer.stream,
+            settings,
+            self.counters,
+            lambda slot, _: self.taken.append(slot),
+            self.lose,
+            random_bytes=chance.randbytes,
+        )
+
+    def lose(self, slot: Slot[Any], cause: TrioExtremeError) -> None:
+        """As if nothing could be asked for again."""
+        # By now it is settled that nothing more is sent here.
+        assert self.cause is cause
+        assert self.slots == ()
+        self.lost.append(slot)
+        slot.fail(cause)
 
     def ask(self, size: int = 23) -> Slot[None]:
         slot = Slot(Sized(size), b"", 30)
@@ -54,8 +72,8 @@ class Opened(Session):
 
 
 @asynccontextmanager
-async def opened(peer: Peer, settings: Settings = ANONYMOUS) -> AsyncIterator[Opened]:
-    session = Opened(peer, settings)
+async def opened(peer: Peer, settings: Settings = ANONYMOUS, chance: Random | None = None) -> AsyncIterator[Opened]:
+    session = Opened(peer, settings, chance or Random())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.run)
         yield session
@@ -150,6 +168,17 @@ async def test_what_is_sent_is_counted() -> None:
         await peer.receive()
         await trio.testing.wait_all_tasks_blocked()
         assert (session.counters.bytes_sent, session.counters.frames_sent) == (300, 2)
+
+
+async def test_ids_come_from_the_chance_that_is_given() -> None:
+    """So that a simulation is the same again."""
+    asked = []
+    for _ in range(2):
+        peer = quiet()
+        async with opened(peer, chance=Random(7)) as session:
+            session.ask()
+            asked.append((await peer.receive()).correlation)
+    assert asked[0] == asked[1]
 
 
 async def test_each_attempt_has_an_id_of_its_own() -> None:
@@ -318,6 +347,103 @@ async def test_a_program_that_stood_still_looks_before_it_gives_up(
         assert session.cause is None
 
 
+@pytest.mark.parametrize("work", [0.1, 0.6, 1.2, 70])
+@pytest.mark.parametrize("pause", [0.01, 1])
+async def test_a_program_that_stands_still_again_and_again_loses_no_peer_that_talks(
+    autojump_clock: trio.testing.MockClock, work: float, pause: float
+) -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        for _ in range(200):
+            autojump_clock.jump(work)
+            await trio.sleep(pause)
+        assert session.cause is None
+        assert Command.HEARTBEAT_REQUEST in [request.command for request in peer.log]
+
+
+async def test_a_program_that_stood_still_gives_the_peer_as_long_as_it_would_have_had(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    peer = Peer(mute=[Command.HEARTBEAT_REQUEST])
+    async with opened(peer) as session:
+        await peer.receive(Command.HEARTBEAT_REQUEST)
+        await trio.sleep(1)
+        autojump_clock.jump(60)
+        began = trio.current_time()
+        cause = await ended(session)
+        # It was asked for a sign of life a second before, and has three in all.
+        assert trio.current_time() - began == pytest.approx(2, abs=0.5)
+    assert "silent" in str(cause)
+
+
+@pytest.mark.parametrize("work", [0.1, 0.6, 1.2, 7])
+@pytest.mark.parametrize("pause", [0, 0.01, 1])
+async def test_a_program_that_stands_still_again_and_again_notices_silence(
+    autojump_clock: trio.testing.MockClock, work: float, pause: float
+) -> None:
+    """While it works nobody can tell; what time it leaves between is time in which the peer says nothing."""
+    peer = Peer(mute=[Command.HEARTBEAT_REQUEST])
+    async with opened(peer) as session:
+        for _ in range(1000):
+            autojump_clock.jump(work)
+            await trio.sleep(pause)
+            if session.cause is not None:
+                break
+        assert "silent" in str(session.cause)
+
+
+STOOD_STILL = "this program had not let other tasks run for"
+
+
+async def test_who_was_cut_off_for_standing_still_is_told() -> None:
+    """Whoever looks first after it, the reader or the watch: it is chance."""
+    for _ in range(10):
+        cause = await cut_off_after(60, 0, "the server closed it; ")
+        assert re.search(rf"{STOOD_STILL} (59\.[5-9]|60\.0) s, and servers cut off who is silent: await", str(cause))
+
+
+async def test_who_is_cut_off_a_little_later_is_told_too() -> None:
+    assert STOOD_STILL in str(await cut_off_after(60, 4.9, "the server closed it; "))
+
+
+async def test_once_it_has_gone_well_for_a_while_it_is_no_reason_any_more() -> None:
+    cause = await cut_off_after(60, 5.1, "the server closed it")
+    assert STOOD_STILL not in str(cause)
+
+
+async def test_a_short_while_is_no_reason() -> None:
+    cause = await cut_off_after(0.49, 0, "the server closed it")
+    assert STOOD_STILL not in str(cause)
+
+
+async def test_the_last_time_counts(autojump_clock: trio.testing.MockClock) -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        for seconds in (60, 5, 30):
+            await trio.sleep(1)
+            autojump_clock.jump(seconds)
+        await trio.sleep(1)
+        peer.hang_up()
+        assert re.search(rf"; {STOOD_STILL} (29\.[5-9]|30\.0) s", str(await ended(session)))
+
+
+async def cut_off_after(seconds: float, later: float, words: str) -> TrioExtremeError:
+    """The cause, where the program stands still for so long and the peer closes so much later."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, trio.testing.MockClock)
+    peer = quiet()
+    async with opened(peer) as session:
+        await trio.sleep(1)
+        clock.jump(seconds)
+        if later:
+            await trio.sleep(later)
+        peer.hang_up()
+        cause = await ended(session)
+    assert isinstance(cause, ConnectionLost)
+    assert words in str(cause)
+    return cause
+
+
 async def test_answers_to_a_flood_of_heartbeats_are_bounded() -> None:
     peer = quiet()
     peer.hold()
@@ -361,12 +487,41 @@ async def test_what_waits_fails_when_it_ends() -> None:
         assert len(await subscription.mailbox.take()) == 1
         with pytest.raises(ConnectionLost, match="the server closed it"):
             await subscription.mailbox.take()
-        late = session.ask()
-        assert late.error is cause
-        assert session.taken[-1] is late
         # Nobody is told who is not there any more.
         session.forget(subscription)
         assert "ended: the connection is lost" in repr(session)
+
+
+async def test_what_becomes_of_each_is_decided_in_the_order_in_which_they_came() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        slots: list[Slot[Any]] = [session.ask(), session.subscribe(), session.ask()]
+        for _ in slots:
+            await peer.receive()
+        peer.hold()
+        slots += [session.ask(), session.ask(), session.ask()]
+        session.forget(slots.pop(2))
+        await trio.testing.wait_all_tasks_blocked()
+        session.end(ConnectionLost("over"))
+        assert session.lost == slots
+        assert [slot.sent for slot in slots] == [True] * 5
+        session.end(ConnectionLost("again"))
+        assert session.lost == slots
+
+
+async def test_what_was_never_sent_is_let_go_of_before_its_fate_is_decided() -> None:
+    """It may be sent by the next session; so this one must have nothing of it any more."""
+    peer = quiet()
+    peer.hold()
+    async with opened(peer) as session:
+        session.ask()
+        await trio.testing.wait_all_tasks_blocked()
+        unsent = session.ask()
+        taken_first: list[bool] = []
+        session._on_lost = lambda slot, _: taken_first.append(slot in session.taken)
+        session.end(ConnectionLost("over"))
+        assert not unsent.sent
+        assert taken_first == [True, True]
 
 
 async def test_it_ends_once() -> None:

@@ -215,37 +215,37 @@ class Session:
     async def _watch(self) -> None:
         """Ask for a sign of life after a silence, and end the session when none comes. Any byte is one.
 
-        Time in which this program stood still is no silence of the peer: the clock is set anew after it, for what the
-        peer said meanwhile may still lie in the socket.
+        Time in which this program stood still is no silence of the peer: nobody listened. Only what was meant to be
+        slept counts, so a program that stands still again and again notices a dead peer too, if later.
         """
         interval, timeout = self._settings.heartbeat_interval, self._settings.heartbeat_timeout
-        heard, silent_since, give_up_at = self._last_received, self._last_received, inf
+        heard, silence, limit = self._last_received, 0.0, interval
         while True:
-            asked = give_up_at < inf
-            stalled = await self._sleep_until(give_up_at if asked else silent_since + interval, interval / TICKS)
-            now = trio.current_time()
+            seconds = max(0.0, min(limit - silence, interval / TICKS))
+            await self._sleep(seconds)
+            silence += seconds
             if self._last_received != heard:
-                heard, silent_since, give_up_at = self._last_received, self._last_received, inf
-            elif stalled:
-                silent_since = now
-                give_up_at = now + timeout if asked else inf
-            elif now >= give_up_at:
-                silence = interval + timeout
-                self.end(self._lost(f"the server was silent for {silence:g} s and gave no sign of life when asked"))
-            elif not asked and now >= silent_since + interval:
+                heard, limit = self._last_received, interval
+                silence = trio.current_time() - heard
+            elif silence >= limit > interval:
+                total = interval + timeout
+                self.end(self._lost(f"the server was silent for {total:g} s and gave no sign of life when asked"))
+            elif silence >= limit:
                 self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_REQUEST, self._next_correlation()))
-                give_up_at = now + timeout
+                limit = silence + timeout
 
-    async def _sleep_until(self, time: float, tick: float) -> bool:
-        """Sleep until this time, a tick at most; whether the program stood still meanwhile."""
-        self._look_at = min(max(time, trio.current_time()), trio.current_time() + tick)
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, and see whether the program stood still meanwhile."""
+        self._look_at = trio.current_time() + seconds
         await trio.sleep_until(self._look_at)
-        late = trio.current_time() - self._look_at
-        if late < STALL:
-            return False
-        self._stalled, self._stalled_until = late, trio.current_time()
-        self._look_at = inf
-        return True
+        now = trio.current_time()
+        if now - self._look_at >= STALL:
+            self._stalled, self._stalled_until = now - self._look_at, now
+            self._look_at = inf
+            # What the peer said meanwhile still lies in the socket, and the reader comes first. Twice, because who runs
+            # first within a turn is chance.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
 
     def _lost(self, why: str, cause: BaseException | None = None) -> ConnectionLost:
         error = ConnectionLost(f"the connection is lost: {why}{self._stall()}{self._hint()}")
