@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import pickle
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
-from tests.answers import appeared, confirmed
-from trio_extreme.errors import ConnectionLost, FrameTooLarge, OutcomeUnknown, ProtocolError
+from tests.answers import Drop, appeared, confirmed, dropped
+from trio_extreme.errors import ConnectionLost, FrameTooLarge, OperationTimedOut, OutcomeUnknown, ProtocolError
 from trio_extreme.mailbox import Mailbox
 from trio_extreme.operations.session import Ping
 from trio_extreme.operations.subscribing import Subscribe
-from trio_extreme.pending import Slot, SubscriptionSlot, correlation_ids, fresh
+from trio_extreme.pending import Interrupted, Slot, SubscriptionSlot, correlation_ids, fresh
 from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import NO_CORRELATION, SKIPPED, Frame, FrameBuffer, encode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ID = bytes(range(16))
 LOST = ConnectionLost("gone")
@@ -31,6 +35,9 @@ def frame(command: int, message: Any) -> Frame:
 
 CONFIRMATION = frame(Command.SUBSCRIPTION_CONFIRMATION, confirmed())
 EVENT = frame(Command.STREAM_EVENT_APPEARED, appeared(5))
+ANOTHER = frame(Command.STREAM_EVENT_APPEARED, appeared(6))
+UNSUBSCRIBED = frame(Command.SUBSCRIPTION_DROPPED, dropped(Drop.Unsubscribed))
+DENIED = frame(Command.SUBSCRIPTION_DROPPED, dropped(Drop.AccessDenied))
 
 
 def skipped() -> Frame:
@@ -44,11 +51,25 @@ def ping(credentials: bytes = b"") -> Slot[None]:
     return Slot(Ping(), credentials, deadline=30)
 
 
-def subscription() -> SubscriptionSlot:
+def subscription(on_interrupted: Callable[[SubscriptionSlot], None] | None = None) -> SubscriptionSlot:
     box = Mailbox(10, 1000, lambda: None)
-    slot = SubscriptionSlot(Subscribe("s", resolve_links=False), b"", 30, box)
+    slot = SubscriptionSlot(Subscribe("s", resolve_links=False), b"", 30, box, on_interrupted=on_interrupted)
     slot.renew(ID)
     return slot
+
+
+class Lasting:
+    """A subscription that later sessions open anew, and how often that was asked for."""
+
+    def __init__(self) -> None:
+        self.interruptions: list[SubscriptionSlot] = []
+        self.slot = subscription(self.interruptions.append)
+        self.box = self.slot.mailbox
+
+    def open_anew(self) -> None:
+        """As the next session does, when the last one was lost."""
+        self.slot.interrupted = True
+        self.slot.renew(ID)
 
 
 # --- ids
@@ -72,7 +93,7 @@ def test_ids_of_one_source_of_randomness_are_the_same_again() -> None:
 
 
 @pytest.mark.parametrize("credentials", [b"", b"\x05admin\x08changeit"])
-def test_its_size_is_that_of_its_frame(credentials: bytes) -> None:
+async def test_its_size_is_that_of_its_frame(credentials: bytes) -> None:
     slot = ping(credentials)
     slot.renew(ID)
     data = slot.head() + slot.payload
@@ -90,6 +111,17 @@ async def test_of_two_answers_the_first_counts() -> None:
     assert slot.event.is_set()
 
 
+async def test_when_it_began(autojump_clock: trio.testing.MockClock) -> None:
+    await trio.sleep(7)
+    slot = ping()
+    assert slot.started == trio.current_time()
+    slot.renew(ID)
+    await trio.sleep(7)
+    slot.renew(ID)
+    # However often it is asked for.
+    assert slot.started == trio.current_time() - 7
+
+
 async def test_an_answer_counts_against_a_later_failure() -> None:
     slot = ping()
     slot.deliver([pong()])
@@ -105,6 +137,28 @@ async def test_of_two_failures_the_first_counts() -> None:
     assert slot.event.is_set()
 
 
+async def test_a_value_that_was_found_out_otherwise() -> None:
+    slot: Slot[Any] = ping()
+    assert not slot.settled
+    slot.resolve("found")
+    assert slot.settled
+    assert slot.event.is_set()
+    slot.fail(LOST)
+    slot.resolve("later")
+    assert (slot.found, slot.error, slot.answer) == ("found", None, None)
+
+
+async def test_what_is_found_out_comes_too_late_for_an_answer_or_an_error() -> None:
+    answered: Slot[Any] = ping()
+    answered.deliver([pong()])
+    failed: Slot[Any] = ping()
+    failed.fail(LOST)
+    for slot in (answered, failed):
+        assert slot.settled
+        slot.resolve("found")
+        assert slot.found is None
+
+
 async def test_each_attempt_begins_anew() -> None:
     slot = ping()
     slot.renew(ID)
@@ -112,12 +166,32 @@ async def test_each_attempt_begins_anew() -> None:
     slot.expires = 3
     slot.fail(LOST)
     woken = slot.event
+    assert slot.settled
     slot.renew(bytes(16))
+    assert not slot.settled
     assert (slot.correlation, slot.sent, slot.gone, slot.error, slot.answer) == (bytes(16), False, False, None, None)
     assert slot.expires == slot.deadline == 30
     # Who waited for the last attempt is woken by that, and by no later one.
     assert woken.is_set()
     assert not slot.event.is_set()
+
+
+async def test_who_waits_over_several_attempts_is_woken_by_the_last() -> None:
+    """An attempt that came to nothing has nothing to tell, so the same event stays."""
+    slot = ping()
+    waiting = slot.event
+    for _ in range(3):
+        slot.renew(ID)
+    assert slot.event is waiting
+    slot.deliver([pong()])
+    assert waiting.is_set()
+
+
+async def test_what_one_attempt_leaves_to_the_next() -> None:
+    slot = ping()
+    slot.doubtful, slot.losses, slot.inside, slot.queued = True, 1, True, True
+    slot.renew(ID)
+    assert (slot.doubtful, slot.losses, slot.inside, slot.queued) == (True, 1, True, True)
 
 
 async def test_an_answer_above_the_limit_is_a_failure() -> None:
@@ -128,7 +202,7 @@ async def test_an_answer_above_the_limit_is_a_failure() -> None:
     assert (slot.error.size, slot.error.limit) == (1018, 100)
 
 
-def test_a_command_that_only_looks_like_a_skipped_frame() -> None:
+async def test_a_command_that_only_looks_like_a_skipped_frame() -> None:
     with pytest.raises(ProtocolError, match="0x00"):
         ping().deliver([(SKIPPED, 0, ID, b"")])
 
@@ -151,7 +225,7 @@ class Doorkeeper:
         return slot
 
 
-@pytest.mark.parametrize("how", ["answer", "failure", "too large", "given up"])
+@pytest.mark.parametrize("how", ["answer", "failure", "too large", "found out", "given up"])
 async def test_its_place_is_given_back_once(how: str) -> None:
     """As soon as something came back, not when somebody comes for it."""
     keeper = Doorkeeper()
@@ -162,6 +236,8 @@ async def test_its_place_is_given_back_once(how: str) -> None:
         slot.fail(LOST)
     elif how == "too large":
         slot.deliver([skipped()])
+    elif how == "found out":
+        slot.resolve(None)
     else:
         slot.leave()
     assert (keeper.left, slot.inside) == (1, False)
@@ -190,7 +266,7 @@ async def test_a_subscription_gives_its_place_back_when_it_is_confirmed() -> Non
     assert keeper.left == 1
 
 
-def test_a_request_holds_nothing_at_the_server() -> None:
+async def test_a_request_holds_nothing_at_the_server() -> None:
     slot = ping()
     slot.sent = True
     assert not slot.holds
@@ -253,6 +329,115 @@ async def test_an_attempt_to_subscribe_that_failed_leaves_the_mailbox_for_the_ne
     assert await slot.mailbox.take() == [EVENT]
 
 
+async def test_a_refusal_is_no_event_and_nothing_follows_it() -> None:
+    for first in (DENIED, pong()):
+        slot = subscription()
+        slot.deliver([first, EVENT])
+        slot.deliver([EVENT])
+        assert slot.answer == first
+        assert not slot.is_open
+        assert slot.mailbox.events == 0
+
+
+async def test_a_confirmation_above_the_limit_fails_the_attempt() -> None:
+    slot = subscription()
+    slot.deliver([skipped(), EVENT])
+    assert isinstance(slot.error, FrameTooLarge)
+    assert slot.mailbox.events == 0
+
+
+@pytest.mark.parametrize("chunks", [[[CONFIRMATION, CONFIRMATION, EVENT]], [[CONFIRMATION], [CONFIRMATION, EVENT]]])
+async def test_a_confirmation_that_comes_twice(chunks: list[list[Frame]]) -> None:
+    slot = subscription()
+    for chunk in chunks:
+        slot.deliver(chunk)
+    assert await slot.mailbox.take() == [EVENT]
+
+
+async def test_what_the_server_ended_ends_with_the_drop() -> None:
+    """Why, its consumer finds out, after the events before it; what came behind it would be a mistake."""
+    slot = subscription()
+    slot.deliver([CONFIRMATION, EVENT, UNSUBSCRIBED])
+    assert slot.dropped
+    slot.deliver([EVENT])
+    assert await slot.mailbox.take() == [EVENT, UNSUBSCRIBED]
+    assert slot.mailbox.events == 0
+
+
+# --- a subscription that lasts
+
+
+async def test_what_lasts() -> None:
+    assert Lasting().slot.lasting
+    assert not subscription().lasting
+
+
+async def test_a_server_that_stops_interrupts_it() -> None:
+    lasting = Lasting()
+    lasting.slot.deliver([CONFIRMATION, EVENT, UNSUBSCRIBED])
+    assert lasting.interruptions == [lasting.slot]
+    assert lasting.slot.interrupted
+    assert not lasting.slot.is_open
+    # Its consumer is told by the next confirmation.
+    assert await lasting.box.take() == [EVENT]
+    assert not lasting.box.ended
+
+
+async def test_a_drop_alone_interrupts_it_too() -> None:
+    lasting = Lasting()
+    lasting.slot.deliver([CONFIRMATION])
+    lasting.slot.deliver([UNSUBSCRIBED])
+    assert lasting.interruptions == [lasting.slot]
+    assert lasting.box.events == 0
+
+
+@pytest.mark.parametrize("drop", [DENIED, (Command.SUBSCRIPTION_DROPPED, 0, ID, b"\xff")], ids=["denied", "garbage"])
+async def test_another_drop_is_its_end(drop: Frame) -> None:
+    lasting = Lasting()
+    lasting.slot.deliver([CONFIRMATION, EVENT, drop])
+    assert lasting.interruptions == []
+    assert await lasting.box.take() == [EVENT, drop]
+
+
+async def test_dropped_again_and_again_it_is_interrupted_once() -> None:
+    lasting = Lasting()
+    lasting.slot.deliver([CONFIRMATION, UNSUBSCRIBED])
+    lasting.slot.deliver([UNSUBSCRIBED])
+    lasting.slot.deliver([EVENT])
+    assert lasting.interruptions == [lasting.slot]
+    assert lasting.box.events == 0
+
+
+async def test_its_first_confirmation_is_for_its_caller_and_later_ones_for_its_consumer() -> None:
+    """A confirmation stands just where a gap may be."""
+    lasting = Lasting()
+    lasting.slot.deliver([CONFIRMATION, EVENT])
+    lasting.open_anew()
+    assert not lasting.slot.is_open
+    lasting.slot.deliver([CONFIRMATION, ANOTHER])
+    assert lasting.slot.is_open
+    assert await lasting.box.take() == [EVENT, CONFIRMATION, ANOTHER]
+
+
+async def test_opened_anew_again_and_again_without_an_event_there_is_one_gap() -> None:
+    lasting = Lasting()
+    lasting.slot.deliver([CONFIRMATION, EVENT])
+    for _ in range(3):
+        lasting.open_anew()
+        lasting.slot.deliver([CONFIRMATION])
+    assert await lasting.box.take() == [EVENT, CONFIRMATION]
+
+
+@pytest.mark.parametrize("refusal", [DENIED, UNSUBSCRIBED, pong()], ids=["denied", "unsubscribed", "nonsense"])
+async def test_a_refusal_to_open_it_anew_is_no_confirmation(refusal: Frame) -> None:
+    lasting = Lasting()
+    lasting.slot.deliver([CONFIRMATION])
+    lasting.open_anew()
+    lasting.slot.deliver([refusal])
+    assert lasting.slot.answer == refusal
+    assert (lasting.interruptions, lasting.box.events) == ([], 0)
+
+
 async def test_two_consumers_get_an_error_each() -> None:
     errors = []
     for slot in (subscription(), subscription()):
@@ -265,6 +450,13 @@ async def test_two_consumers_get_an_error_each() -> None:
 
 
 # --- errors that many meet
+
+
+def test_what_cut_a_page_short() -> None:
+    """Whether the session died, perhaps of it, or it was only late."""
+    died, late = Interrupted(LOST), Interrupted(OperationTimedOut("late"))
+    assert (str(died), died.died, str(late), late.died) == ("gone", True, "late", False)
+    assert not fresh(late).died  # type: ignore[attr-defined]
 
 
 def test_a_fresh_error_is_the_same_but_for_its_traceback() -> None:
@@ -281,7 +473,7 @@ def test_a_fresh_error_is_the_same_but_for_its_traceback() -> None:
     assert str(pickle.loads(pickle.dumps(again))) == "why"  # noqa: S301 - our own
 
 
-def test_a_slot_hands_out_its_failure_anew() -> None:
+async def test_a_slot_hands_out_its_failure_anew() -> None:
     slot = ping()
     slot.fail(LOST)
     assert slot.failure() is not slot.failure()
