@@ -201,6 +201,11 @@ def test_nothing_to_read_before_what_is_pushed(first: int) -> None:
     assert track.lag == 0
 
 
+def test_where_nothing_is_aimed_at_nothing_is_missing() -> None:
+    assert stream_track().reached
+    assert log_track(START).reached
+
+
 def test_a_stream_that_is_not_there_yet() -> None:
     track = stream_track()
     track.aim(Confirmation(100, -1))
