@@ -14,9 +14,9 @@ import trio
 import trio.testing
 
 from tests.answers import event_read, page
-from tests.helpers import assert_nothing_left, new_events
+from tests.helpers import new_events
 from tests.peer import ANONYMOUS, Call, Peer, encode, open_to
-from trio_extreme import ANY, ConnectionLost, InvalidArgument, NewEvent, OutcomeUnknown, messages, open_connection
+from trio_extreme import ANY, InvalidArgument, NewEvent, OutcomeUnknown, messages, open_connection
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from trio_extreme import Connection
 
 ROOT = Path(__file__).parent.parent.parent
-SILENCE = ANONYMOUS.heartbeat_interval + ANONYMOUS.heartbeat_timeout
-"""How long a dead server may stay unnoticed."""
 STRANGER = bytes(range(16))
 """A correlation id that nobody gave out."""
 
@@ -109,55 +107,7 @@ async def test_event_numbers_have_64_bits(autojump_clock: MockClock, nursery: tr
         assert (await call.value()).number == 2**40
 
 
-# --- connections that break or die
-
-
-async def test_pending_calls_end_with_the_connection(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
-    peer = Peer()
-    async with open_to(peer) as conn:
-        append = Call(nursery, conn.append, "s", new_events(2))
-        read = Call(nursery, conn.read_event, "s", 0)
-        await trio.testing.wait_all_tasks_blocked()
-        peer.hang_up()
-        assert isinstance(await append.error(), OutcomeUnknown)
-        assert isinstance(await read.error(), ConnectionLost)
-        assert_nothing_left(conn)
-        with pytest.raises(ConnectionLost):
-            await conn.ping()
-
-
-async def test_a_broken_send_is_told(autojump_clock: MockClock) -> None:
-    peer = Peer()
-    async with open_to(peer) as conn:
-        peer.break_sending()
-        for _ in range(2):
-            with pytest.raises(ConnectionLost):
-                await conn.read_event("s", 0)
-
-
-async def test_a_silent_server_is_noticed(autojump_clock: MockClock) -> None:
-    peer = Peer()
-    async with open_to(peer) as conn:
-        peer.handlers.clear()
-        opened = trio.current_time()
-        with pytest.raises(ConnectionLost):
-            await conn.ping()
-        assert trio.current_time() - opened <= SILENCE
-
-
-async def test_an_append_to_a_dead_server(autojump_clock: MockClock) -> None:
-    event = NewEvent("happened")
-    peer = Peer()
-    async with open_to(peer) as conn:
-        peer.handlers.clear()
-        opened = trio.current_time()
-        with trio.move_on_after(1):
-            await conn.append("s", event)
-        assert trio.current_time() - opened == 1
-        with pytest.raises(OutcomeUnknown) as info:
-            await conn.append("s", event)
-        assert info.value.event_ids == (event.id,)
-        assert trio.current_time() - opened <= SILENCE
+# --- connections that die
 
 
 async def test_leaving_while_the_server_is_dead(autojump_clock: MockClock, nursery: trio.Nursery) -> None:

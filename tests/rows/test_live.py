@@ -12,11 +12,12 @@ import trio.testing
 from tests.answers import Drop, confirm, dropped
 from tests.helpers import assert_nothing_left, new_events
 from tests.peer import ANONYMOUS, Call, Peer, open_to
+from tests.rows.consuming import assert_no_event, assert_server_pushes_nothing, hear, take
 from trio_extreme import (
     ANY,
     AccessDenied,
-    ConnectionLost,
     DropReason,
+    Reconnected,
     StreamDeleted,
     StreamNotFound,
     SubscriptionDropped,
@@ -25,24 +26,10 @@ from trio_extreme import (
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from trio.testing import MockClock
 
-    from trio_extreme import Connection, Event
+    from trio_extreme import Connection
     from trio_extreme.embedded import Node
-
-
-async def take(events: AsyncIterator[Event], count: int) -> list[int]:
-    """The numbers of the next events."""
-    return [(await anext(events)).number for _ in range(count)]
-
-
-async def assert_silent(events: AsyncIterator[Event], seconds: float = 1) -> None:
-    with trio.move_on_after(seconds) as scope:
-        event = await anext(events)
-        pytest.fail(f"{event} was not expected")
-    assert scope.cancelled_caught
 
 
 # --- from now on
@@ -53,7 +40,7 @@ async def test_only_what_comes_after(conn: Connection) -> None:
     async with conn.subscribe_live("people") as events:
         await conn.append("people", new_events(1000))
         assert await take(events, 1000) == list(range(3, 1003))
-        await assert_silent(events)
+        await assert_no_event(events)
     assert_nothing_left(conn)
 
 
@@ -78,7 +65,7 @@ async def test_soft_deleted_while_live(conn: Connection) -> None:
         await conn.delete_stream("people", expected=ANY)
         with pytest.raises(StreamNotFound):
             await conn.read_event("people", 0)
-        await assert_silent(events)
+        await assert_no_event(events)
         await conn.append("people", new_events(1))
         assert await take(events, 1) == [2]
 
@@ -90,7 +77,7 @@ async def test_hard_deleted_while_live(conn: Connection) -> None:
         await conn.delete_stream("people", expected=ANY, hard=True)
         with pytest.raises(StreamDeleted), trio.fail_after(0.01):
             await anext(events)
-        assert_nothing_left(conn)
+    assert_nothing_left(conn)
     await conn.ping()
 
 
@@ -127,41 +114,13 @@ async def test_pushed_events_are_like_read_ones(conn: Connection) -> None:
 # --- who consumes
 
 
-async def test_a_slow_consumer(conn: Connection) -> None:
-    async with conn.subscribe_live("people") as events:
-        await conn.append("people", new_events(2))
-        assert await take(events, 1) == [0]
-        await trio.sleep(5.001)
-        assert await take(events, 1) == [1]
-
-
-async def test_a_consumer_that_sleeps_keeps_the_connection(conn: Connection) -> None:
-    async with conn.subscribe_live("people") as events:
-        await conn.append("people", new_events(1))
-        await trio.sleep(60)
-        await conn.ping()
-        assert await take(events, 1) == [0]
-
-
 async def test_one_consumer_at_a_time(conn: Connection) -> None:
     async with conn.subscribe_live("people") as events, trio.open_nursery() as nursery:
-        nursery.start_soon(partial(assert_silent, events, seconds=10))
+        nursery.start_soon(assert_no_event, events)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError):
             await anext(events)
         nursery.cancel_scope.cancel()
-
-
-async def test_a_full_buffer_drops_the_subscription(node: Node) -> None:
-    settings = node.settings.replace(live_buffer_events=10)
-    async with open_connection(settings, connect=node.connect) as conn, conn.subscribe_live("people") as events:
-        for _ in range(12):
-            await conn.append("people", new_events(1))
-        assert await take(events, 10) == list(range(10))
-        with pytest.raises(SubscriptionDropped) as info:
-            await anext(events)
-        assert info.value.reason is DropReason.OVERFLOW
-        assert_nothing_left(conn)
 
 
 # --- how one ends
@@ -171,13 +130,7 @@ async def test_nothing_after_leaving(conn: Connection) -> None:
     async with conn.subscribe_live("people") as events:
         await conn.append("people", new_events(3))
         assert await take(events, 3) == [0, 1, 2]
-    await conn.append("people", new_events(5))
-    before = conn.statistics()
-    await conn.append("people", new_events(5))
-    now = conn.statistics()
-    # The answer to the append, and no event.
-    assert now.frames_received == before.frames_received + 1
-    assert now.stray_frames == before.stray_frames
+    await assert_server_pushes_nothing(conn)
 
 
 async def test_an_error_in_the_consumer_unsubscribes(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
@@ -196,27 +149,29 @@ async def test_an_error_in_the_consumer_unsubscribes(autojump_clock: MockClock, 
 
 
 async def test_dropped_by_the_server(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    """Why is not known to us: no volatile subscription has a limit of consumers."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        nursery.start_soon(confirm, peer)
+        async with conn.subscribe_live("s") as events:
+            (request,) = [one for one in peer.log if one.command == Command.SUBSCRIBE_TO_STREAM]
+            peer.send(Command.SUBSCRIPTION_DROPPED, request.correlation, dropped(Drop.SubscriberMaxCountReached))
+            with pytest.raises(SubscriptionDropped) as info:
+                await anext(events)
+        assert info.value.reason is DropReason.OTHER
+        await conn.ping()
+
+
+async def test_dropped_by_a_server_that_stops(autojump_clock: MockClock, nursery: trio.Nursery) -> None:
+    """As long as the connection is there, it is asked again."""
     peer = Peer()
     async with open_to(peer) as conn:
         nursery.start_soon(confirm, peer)
         async with conn.subscribe_live("s") as events:
             (request,) = [one for one in peer.log if one.command == Command.SUBSCRIBE_TO_STREAM]
             peer.send(Command.SUBSCRIPTION_DROPPED, request.correlation, dropped(Drop.Unsubscribed))
-            with pytest.raises(SubscriptionDropped) as info:
-                await anext(events)
-        assert info.value.reason is DropReason.UNSUBSCRIBED
-        await conn.ping()
-
-
-async def test_the_consumer_hears_of_a_lost_connection(conn: Connection, node: Node) -> None:
-    async with conn.subscribe_live("people") as events:
-        await conn.append("people", new_events(1))
-        await trio.testing.wait_all_tasks_blocked()
-        node.faults.kill_connections()
-        # What arrived before is still there.
-        assert await take(events, 1) == [0]
-        with pytest.raises(ConnectionLost):
-            await anext(events)
+            await confirm(peer, then=[7])
+            assert await hear(events, 2) == [Reconnected(gap_possible=True), 7]
 
 
 async def test_access_denied(node: Node) -> None:
