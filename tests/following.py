@@ -9,10 +9,11 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.answers import confirm, confirmed, page, pushed
-from tests.helpers import assert_nothing_left
+from tests.answers import confirm, confirmed, log_page, page, pushed
+from tests.helpers import assert_nothing_left, new_events
 from tests.peer import ANONYMOUS, Network, Peer, Request, encode, open_to
 from trio_extreme import CaughtUp, LogEvent, Notice, TrioExtremeError, open_connection
+from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ READ_BACK, READ_BACK_COMPLETED = Command.READ_STREAM_EVENTS_BACKWARD, Command.RE
 SUBSCRIBE, UNSUBSCRIBE = Command.SUBSCRIBE_TO_STREAM, Command.UNSUBSCRIBE_FROM_STREAM
 CONFIRMATION, APPEARED = Command.SUBSCRIPTION_CONFIRMATION, Command.STREAM_EVENT_APPEARED
 DROPPED = Command.SUBSCRIPTION_DROPPED
+NO_STREAM = schema.ReadStreamEventsCompleted.ReadStreamResult.NoStream
 
 #: Mock seconds; a test that waits for longer waits for ever.
 LONG_ENOUGH = 10_000
@@ -36,6 +38,10 @@ Kind: TypeAlias = Literal["live", "catching up"]
 
 def ignore(request: Request) -> None:
     """Nobody answers this."""
+
+
+async def append(conn: Connection, count: int, first: int = 0, *, stream: str = "s") -> None:
+    await conn.append(stream, new_events(count, first))
 
 
 # --- what a consumer saw
@@ -139,14 +145,23 @@ async def give(
     return asked
 
 
-async def refuse_page(peer: Peer, result: int, last: int = -1) -> Any:
-    """Answer the next read of a stream with a result that is none."""
+async def give_log(peer: Peer, *places: int, following: int | None = None) -> Any:
+    """Answer the next read of the log with events at these places; what was asked."""
+    request = await peer.receive(READ_LOG)
+    asked: Any = request.message
+    onwards = following if following is not None else places[-1] + 5 if places else asked.commit_position
+    peer.send(READ_LOG_COMPLETED, request.correlation, log_page(places, asked.commit_position, onwards))
+    await wait_all_tasks_blocked()
+    return asked
+
+
+async def miss(peer: Peer, last: int = -1) -> None:
+    """Answer the next read of a stream that there is none, or none any more: then `last` is its old last number."""
     request = await peer.receive(READ)
     answer = page((), -1, end=True, last=last)
-    answer.result = result
+    answer.result = NO_STREAM
     peer.send(READ_COMPLETED, request.correlation, answer)
     await wait_all_tasks_blocked()
-    return request.message
 
 
 async def confirm_now(peer: Peer, last_number: int, *, then: Iterable[int] = ()) -> Request:
