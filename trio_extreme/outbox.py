@@ -32,6 +32,7 @@ class Outbox:
         self._urgent: deque[bytes] = deque()
         self._on_taken = on_taken
         self._idle = trio.Event()
+        self._closed = False
 
     def put(self, slot: Slot[Any]) -> None:
         """Queue a request."""
@@ -60,6 +61,9 @@ class Outbox:
         except trio.WouldBlock:
             self._idle.set()
             slot = await self._requests.receive()
+            if self._closed and slot is not None and not slot.gone:
+                # It was handed over, and the session ended before we had our turn: by now it waits for the next one.
+                slot = None
         now = trio.current_time()
         parts: list[bytes] = []
         frames = size = 0
@@ -85,6 +89,7 @@ class Outbox:
 
     def close(self) -> None:
         """Nothing is sent any more: let go of all that was queued."""
+        self._closed = True
         with suppress(trio.WouldBlock):
             while True:
                 slot = self._requests.receive_nowait()
