@@ -1,4 +1,10 @@
-"""The simulation from the command line: `python -m tests.simulation --seeds 1000`, `… --seed 1234 --trace`."""
+"""The simulation from the command line.
+
+python -m tests.simulation --seeds 1000 --jobs 2    a thousand seeds on both cores
+python -m tests.simulation --seed 1234              one of them: what is wrong with it, and the frames around that
+python -m tests.simulation --seed 1234 --trace      all that happened in it
+python -m tests.simulation --bug NAME --seeds 1000  whether a planted bug is found, and how often
+"""
 
 from __future__ import annotations
 
@@ -6,55 +12,117 @@ import argparse
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack
-from itertools import count, islice
-from multiprocessing import Pool
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
-from tests.simulation.bugs import BUGS
+from tests.simulation.bugs import BUGS, planted
+from tests.simulation.report import command, report
 from tests.simulation.simulation import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from tests.simulation.trace import Trace
-
-_AROUND = 300
-"""Lines of the trace shown before a problem, and a tenth of it after."""
-_LONGEST = 300
-"""Characters of a line."""
+_CHUNK = 5
+"""Seeds handed to a process at a time."""
 
 
-class Result(NamedTuple):
-    """What is kept of a run by who has thousands."""
+class Verdict(NamedTuple):
+    """What is kept of a run where there are thousands."""
 
     seed: int
-    bug: str
     problems: list[str]
 
 
-def parser() -> argparse.ArgumentParser:
-    """What can be asked for."""
-    options = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    options.add_argument("--seed", type=int, help="run this one, and show what is wrong and the trace around it")
-    options.add_argument("--trace", action="store_true", help="with --seed: show all of the trace")
-    options.add_argument("--seeds", type=int, default=150, help="how many to run")
-    options.add_argument("--first", type=int, default=0, help="the first of them")
-    options.add_argument("--minutes", type=float, help="run as many as this time allows instead")
-    options.add_argument("--at-least", type=int, default=0, help="with --minutes: go on until there are so many")
-    options.add_argument("--jobs", type=int, default=1, help="processes")
-    options.add_argument("--bug", default="", choices=["", *BUGS], help="break the library first: what is found then?")
-    return options
-
-
 def main(arguments: list[str] | None = None) -> int:
-    """Run what is asked for; the number of seeds that failed."""
-    options = parser().parse_args(arguments)
+    """Do what the command line says; 1 where a seed failed."""
+    options = _parser().parse_args(arguments)
     if options.seed is not None:
-        return show(options.seed, options.bug, whole=options.trace)
-    seeds: Iterable[int] = count(options.first)
+        with planted(options.bug):
+            outcome = simulate(options.seed)
+        for line in report(outcome, options.bug, whole=options.trace):
+            print(line)
+        return bool(outcome.problems)
+    return sweep(_seeds(options), options.bug, options.jobs)
+
+
+def sweep(seeds: Iterable[int], bug: str, jobs: int) -> int:
+    """Run many; each that failed is told at once, and all at the end."""
+    began, done, failed = time.monotonic(), 0, []
+    for verdict in _judge_all(seeds, bug, jobs):
+        done += 1
+        if verdict.problems:
+            failed.append(verdict)
+            print(f"{command(verdict.seed, bug)}\n    {verdict.problems[0]}", flush=True)
+        _show_progress(done, len(failed), time.monotonic() - began)
+    print(file=sys.stderr)
+    _summarize(failed, done, time.monotonic() - began)
+    return bool(failed)
+
+
+def _judge_all(seeds: Iterable[int], bug: str, jobs: int) -> Iterator[Verdict]:
+    """The verdicts as they come. Seeds are taken only when somebody is free, so that time may end them."""
+    waiting = iter(seeds)
+    with ProcessPoolExecutor(jobs) as pool:
+        running = {pool.submit(judge, bug, some) for _ in range(2 * jobs) if (some := _some(waiting))}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= {pool.submit(judge, bug, seeds) for _ in done if (seeds := _some(waiting))}
+            for future in done:
+                yield from future.result()
+
+
+def _some(seeds: Iterator[int]) -> list[int]:
+    return list(islice(seeds, _CHUNK))
+
+
+def judge(bug: str, seeds: Iterable[int]) -> list[Verdict]:
+    """Some runs, in a process that has many to do."""
+    with planted(bug):
+        return [Verdict(seed, simulate(seed).problems) for seed in seeds]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, help="run this one alone")
+    parser.add_argument("--trace", action="store_true", help="with --seed: show all that happened")
+    parser.add_argument("--seeds", type=int, default=150, help="how many to run (150)")
+    parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
+    parser.add_argument("--minutes", type=float, help="run seeds for so long instead …")
+    parser.add_argument("--at-least", type=int, default=0, help="… and until there are so many")
+    parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
+    parser.add_argument("--bug", default="", choices=["", *BUGS], metavar="NAME", help=f"one of {', '.join(BUGS)}")
+    return parser
+
+
+def _seeds(options: argparse.Namespace) -> Iterator[int]:
     if options.minutes is None:
-        seeds = islice(seeds, options.seeds)
-        return sweep(seeds, options.bug, options.jobs, lambda done: True)
+        return islice(count(options.first), options.seeds)
     end = time.monotonic() + options.minutes * 60
-    return sweep(seeds, options.bug, options.jobs, lambda done: done < options.at_least or time.monotonic() < end)
+    enough = options.first + options.at_least
+    return takewhile(lambda seed: seed < enough or time.monotonic() < end, count(options.first))
+
+
+def _show_progress(done: int, failed: int, seconds: float) -> None:
+    if sys.stderr.isatty() or done % 500 == 0:
+        text = f"\r{done} seeds, {failed} failed, {done / seconds:.1f} a second"
+        print(text, end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+
+
+def _summarize(failed: list[Verdict], done: int, seconds: float) -> None:
+    kinds = Counter(_kind(problem) for verdict in failed for problem in verdict.problems[:1])
+    for kind, times in kinds.most_common():
+        print(f"{times:6} × {kind}")
+    print(f"{done} seeds in {seconds:.0f} s ({done / seconds:.1f} a second), {len(failed)} failed")
+
+
+def _kind(problem: str) -> str:
+    """A problem without what differs between two of its kind."""
+    line = problem.strip().splitlines()[-1]
+    return "".join("#" if letter.isdigit() else letter for letter in line)[:160]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

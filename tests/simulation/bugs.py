@@ -1,3 +1,312 @@
-"""Planted bugs."""
+"""Planted bugs: each breaks the library in one place while it lasts, as other libraries were broken, or nearly this one.
 
-BUGS = {}
+They show that the simulation sees. Each has a seed that finds it, and that finds nothing without it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext, suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import trio
+
+from trio_extreme.calls import Calls
+from trio_extreme.catching_up import CatchUpSubscription
+from trio_extreme.errors import StreamDeleted
+from trio_extreme.events import TOMBSTONE_TYPE, Events, PushedEvent
+from trio_extreme.feeds import Feeds
+from trio_extreme.line import Line
+from trio_extreme.mailbox import Mailbox
+from trio_extreme.operations.following import LogTrack, StreamTrack
+from trio_extreme.operations.writing import Append
+from trio_extreme.outbox import Outbox
+from trio_extreme.pending import Slot
+from trio_extreme.session import Session
+from trio_extreme.subscriptions import Subscription
+from trio_extreme.values import Position
+from trio_extreme.wire.schema import WriteEvents
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
+"""All of them, by name."""
+
+
+def planted(name: str) -> AbstractContextManager[None]:
+    """The library with this bug; as it is for an empty name."""
+    return BUGS[name]() if name else nullcontext()
+
+
+def bug(function: Callable[[], Iterator[None]]) -> Callable[[], AbstractContextManager[None]]:
+    """Make a context manager of it, and put it among the others."""
+    manager = contextmanager(function)
+    BUGS[function.__name__] = manager
+    return manager
+
+
+# --- catching up
+
+
+@bug
+def no_second_read() -> Iterator[None]:
+    """What was written between the last page and the confirmation is taken for read."""
+
+    def aim_stream(self: StreamTrack, confirmation: Any) -> None:
+        self.next = max(self.next, confirmation.last_number + 1)
+
+    def aim_log(self: LogTrack, confirmation: Any) -> None:
+        self.next = self.place = max(self.place, Position(confirmation.last_commit, confirmation.last_commit))
+
+    with patch.object(StreamTrack, "aim", aim_stream), patch.object(LogTrack, "aim", aim_log):
+        yield
+
+
+@bug
+def place_of_what_was_buffered() -> Iterator[None]:
+    """What still waits in the mailbox when its feed ends counts as handed out."""
+    listen = CatchUpSubscription._listen
+
+    async def listen_to_the_end(self: CatchUpSubscription[Any]) -> None:
+        if self._feed.mailbox.ended and (frames := _drain(self._feed.mailbox)):
+            self._track.take_pushed(self._read_pushed(frames)[0])
+        await listen(self)
+
+    with patch.object(CatchUpSubscription, "_listen", listen_to_the_end):
+        yield
+
+
+@bug
+def old_queue_beside_the_new() -> Iterator[None]:
+    """What still waits in the mailbox when its feed ends is handed out, and pages bring it again."""
+    listen = CatchUpSubscription._listen
+
+    async def listen_to_the_end(self: CatchUpSubscription[Any]) -> None:
+        if self._feed.mailbox.ended and (frames := _drain(self._feed.mailbox)):
+            self._out.append(Events(PushedEvent, self._read_pushed(frames)[0]))
+        await listen(self)
+
+    with patch.object(CatchUpSubscription, "_listen", listen_to_the_end):
+        yield
+
+
+@bug
+def inclusive_after_reconnect() -> Iterator[None]:
+    """A page of the log that begins with the last event handed out brings it again."""
+
+    def take_page(self: LogTrack, page: Any) -> Any:
+        self.next = page.next
+        if page.events:
+            self.place = page.events[-1].position
+        return page.events
+
+    with patch.object(LogTrack, "take_page", take_page):
+        yield
+
+
+@bug
+def caught_up_again_and_again() -> Iterator[None]:
+    """Each end of a page is told as having caught up, whether that is new or not."""
+    go_live = CatchUpSubscription._go_live
+
+    def tell(self: CatchUpSubscription[Any]) -> None:
+        self._told_caught_up = False
+        go_live(self)
+
+    with patch.object(CatchUpSubscription, "_go_live", tell):
+        yield
+
+
+@bug
+def tombstone_ends_the_log() -> Iterator[None]:
+    """The tombstone of any stream ends a subscription to all of them."""
+    without_tombstone = Subscription._without_tombstone
+
+    def end(self: Subscription[Any], messages: Any, ending: Any) -> Any:
+        if messages and messages[-1].event.event_type == TOMBSTONE_TYPE:
+            return messages[:-1], StreamDeleted(self._stream)
+        return without_tombstone(self, messages, ending)
+
+    with patch.object(Subscription, "_without_tombstone", end):
+        yield
+
+
+@bug
+def unbounded_mailbox() -> Iterator[None]:
+    """The mailbox takes in whatever comes."""
+    init = Mailbox.__init__
+
+    def boundless(self: Mailbox, max_events: int, max_bytes: int, on_overflow: Any) -> None:
+        init(self, 10**9, 10**12, on_overflow)
+
+    with patch.object(Mailbox, "__init__", boundless):
+        yield
+
+
+# --- live subscriptions
+
+
+@bug
+def gap_told_only_once() -> Iterator[None]:
+    """The possible gap of the first reconnect is told, and none of the later ones."""
+    put_mark = Mailbox.put_mark
+    told: list[Mailbox] = []
+
+    def once(self: Mailbox, frame: Any) -> None:
+        if self not in told:
+            told.append(self)
+            put_mark(self, frame)
+
+    with patch.object(Mailbox, "put_mark", once):
+        yield
+
+
+@bug
+def deaf_after_reconnect() -> Iterator[None]:
+    """The new session does not subscribe again."""
+    with patch.object(Feeds, "connected", lambda self: None):
+        yield
+
+
+# --- writing
+
+
+@bug
+def resent_with_new_ids() -> Iterator[None]:
+    """An append whose session died is sent again as if its events were new ones."""
+    silence = Calls._silence
+
+    def renew(self: Calls, slot: Slot[Any], cause: Any) -> None:
+        if slot.sent and isinstance(slot.operation, Append):
+            message = WriteEvents.FromString(slot.payload)
+            for event in message.events:
+                event.event_id = bytes(255 - byte for byte in event.event_id)
+            slot.payload = message.SerializeToString()
+        silence(self, slot, cause)
+
+    with patch.object(Calls, "_silence", renew):
+        yield
+
+
+@bug
+def any_resent_without_looking() -> Iterator[None]:
+    """An append with ANY whose session died is sent again, and the node may have forgotten its ids."""
+    with patch.object(Calls, "_wait_for_look_up", Calls.submit):
+        yield
+
+
+@bug
+def sent_for_the_cancelled() -> Iterator[None]:
+    """What waits to be sent is sent, whether its caller is still there or not."""
+
+    def forget(self: Line, slot: Slot[Any]) -> None:
+        if self._session is not None:
+            self._session._slots.pop(slot.correlation, None)
+
+    with patch.object(Line, "forget", forget):
+        yield
+
+
+@bug
+def refusal_believed() -> Iterator[None]:
+    """A refusal of what was sent again is taken for the truth about the first attempt too."""
+
+    async def settle(self: Calls, slot: Slot[Any], refusal: Exception) -> None:
+        await trio.lowlevel.checkpoint()
+        raise refusal
+
+    with patch.object(Calls, "_settle", settle):
+        yield
+
+
+@bug
+def doubt_forgotten() -> Iterator[None]:
+    """An append that was sent and has got no answer in time is told as never sent."""
+
+    def raise_for(self: Calls, slot: Slot[Any], error: Exception) -> None:
+        raise error
+
+    with patch.object(Calls, "_raise_for", raise_for):
+        yield
+
+
+# --- sessions
+
+
+@bug
+def buffer_kept_across_sessions() -> Iterator[None]:
+    """Half a frame of the last session stands before the first bytes of the next."""
+    init = Session.__init__
+    buffers: dict[Any, Any] = {}
+
+    def keep(self: Session, stream: Any, settings: Any, counters: Any, *args: Any, **options: Any) -> None:
+        init(self, stream, settings, counters, *args, **options)
+        self._buffer = buffers.setdefault(counters, self._buffer)
+
+    with patch.object(Session, "__init__", keep):
+        yield
+
+
+@bug
+def heartbeats_behind_requests() -> Iterator[None]:
+    """What is urgent waits its turn among the requests."""
+
+    def put_last(self: Outbox, frame: bytes) -> None:
+        nobody = SimpleNamespace(prompt=False)
+        request = SimpleNamespace(queued=False, operation=nobody, gone=False, error=None, size=len(frame))
+        request.head, request.payload = lambda: frame, b""
+        self._put.send_nowait(request)  # type: ignore[arg-type]
+
+    with patch.object(Outbox, "put_urgent", put_last):
+        yield
+
+
+@bug
+def silence_not_noticed() -> Iterator[None]:
+    """Nobody watches whether the server still says anything."""
+    with patch.object(Session, "_watch", lambda self: trio.sleep_forever()):
+        yield
+
+
+@bug
+def place_behind_the_door_lost() -> Iterator[None]:
+    """Who is cancelled does not give back the place behind the door."""
+    abandon = Calls.abandon
+
+    def keep_inside(self: Calls, slot: Slot[Any]) -> None:
+        slot.inside = slot.inside and slot.settled
+        abandon(self, slot)
+
+    with patch.object(Calls, "abandon", keep_inside):
+        yield
+
+
+@bug
+def id_used_again() -> Iterator[None]:
+    """An attempt has the correlation id of the one before, so that a late answer to that one finds it."""
+    submit = Session.submit
+
+    def keep_id(self: Session, slot: Slot[Any]) -> None:
+        before = slot.correlation
+        if any(before):
+            self._next_correlation, following = (lambda: before), self._next_correlation
+            submit(self, slot)
+            self._next_correlation = following
+        else:
+            submit(self, slot)
+
+    with patch.object(Session, "submit", keep_id):
+        yield
+
+
+def _drain(mailbox: Mailbox) -> list[Any]:
+    """All that waits in a mailbox."""
+    frames: list[Any] = []
+    with suppress(trio.WouldBlock, trio.EndOfChannel):
+        while True:
+            frames += mailbox._receive.receive_nowait()
+    mailbox.events = mailbox.bytes = 0
+    return frames

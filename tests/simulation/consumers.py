@@ -15,7 +15,7 @@ from tests.simulation.client import BAD_LUCK
 from tests.simulation.ledger import in_words
 from tests.simulation.truth import Truth
 from tests.simulation.workloads import Workload
-from trio_extreme import DropReason, Event, StreamDeleted, SubscriptionDropped, TrioExtremeError
+from trio_extreme import ConnectionLost, DropReason, Event, StreamDeleted, SubscriptionDropped, TrioExtremeError
 from trio_extreme.values import ALL
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tests.simulation.truth import Fact, Place
     from tests.simulation.workloads import Stage
     from trio_extreme.notices import Notice
+
+
+_TOO_MANY_LOSSES = 2
 
 
 class Seen(NamedTuple):
@@ -72,6 +75,7 @@ class Consumer(Workload):
         #: What was missing when the last fault was over.
         self.due: list[Place] = []
         self._is_over = False
+        self._connections_then = 0
         #: When it was busy with an event, and for how long.
         self._busy: list[tuple[float, float]] = []
         self._pace = self.random.choice((0.0, 0.0, 0.0, 0.01, 0.1, 0.4))
@@ -119,8 +123,15 @@ class Consumer(Workload):
         self.note(f"ended with {in_words(error)}")
         if isinstance(error, SubscriptionDropped) and error.reason is DropReason.OVERFLOW and self.may_overflow:
             self.periods[-1].error = error
+        elif isinstance(error, ConnectionLost) and self._losses() >= _TOO_MANY_LOSSES:
+            # One event that two sessions died of is not asked for a third time: it may be poison.
+            pass
         elif inside or not isinstance(error, BAD_LUCK):
             self.client.trace.problem(f"{self!r} ended with {in_words(error)}")
+
+    def _losses(self) -> int:
+        """How many connections there were since something last came."""
+        return len(self.client.wire.ends) - self._connections_then
 
     @abstractmethod
     def open(self) -> Any:
@@ -177,6 +188,7 @@ class Consumer(Workload):
 
     def _take(self, item: Any) -> None:
         history = self.periods[-1].history
+        self._connections_then = len(self.client.wire.ends)
         for one in [item] if self._style != "batches" else item:
             if isinstance(one, Event):
                 id = one.link.id.bytes_le if one.link is not None else one.id.bytes_le
