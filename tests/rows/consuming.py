@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trio_extreme.embedded import Node
 
 LONG = 100
-"""Seconds after which nothing more is waited for: without them a test of what does not come would never end."""
+"""Seconds that are waited for the next event: without an end, a test of what never comes would go on for ever."""
 
 
 @asynccontextmanager
@@ -29,10 +29,15 @@ async def connected(node: Node, **changes: Any) -> AsyncIterator[Connection]:
         assert_nothing_left(conn)
 
 
+async def soon(items: AsyncIterator[Any]) -> Any:
+    """The next of them."""
+    with trio.fail_after(LONG):
+        return await anext(items)
+
+
 async def take(events: Subscription[Any], count: int) -> list[int]:
     """The numbers of the next events."""
-    with trio.fail_after(LONG):
-        return [(await anext(events)).number for _ in range(count)]
+    return [(await soon(events)).number for _ in range(count)]
 
 
 async def take_slowly(events: Subscription[Any], count: int, seconds: float) -> list[int]:
@@ -47,8 +52,7 @@ async def take_slowly(events: Subscription[Any], count: int, seconds: float) -> 
 async def hear(events: Subscription[Any], count: int) -> list[int | Notice]:
     """The next events, by number, and the notices between them: so many in all."""
     notices = events.with_notices()
-    with trio.fail_after(LONG):
-        return [_short(await anext(notices)) for _ in range(count)]
+    return [_short(await soon(notices)) for _ in range(count)]
 
 
 async def hear_until(events: Subscription[Any], last: object) -> list[int | Notice]:
