@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, strategies as st
 
 from tests.answers import Read, log_page, not_handled, page
+from tests.lost import lose, open_over, settle
 from tests.peer import ANONYMOUS, Call, Peer, Request, open_to
 from trio_extreme import (
     END,
@@ -25,12 +25,11 @@ from trio_extreme import (
     StreamDeleted,
     StreamNotFound,
 )
-from trio_extreme.reading import FIRST_PAGE, PAGE_BYTES, PageSizer
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Container, Iterable
 
     from trio_extreme import Connection, StreamReader
 
@@ -41,12 +40,13 @@ BACKWARD = Command.READ_STREAM_EVENTS_BACKWARD
 
 
 class Library(Peer):
-    """A peer with one stream of `length` events, each of so many bytes; a page may be refused by its count."""
+    """A peer with one stream of `length` events, each of so many bytes. It dies of pages with certain counts."""
 
-    def __init__(self, length: int, size: Callable[[int], int] = lambda _: 10) -> None:
+    def __init__(self, length: int, size: Callable[[int], int] = lambda _: 10, *, dies_of: Container[int] = ()) -> None:
         super().__init__()
         self.length = length
         self.size = size
+        self.dies_of = dies_of
         #: Number and count of each request.
         self.asked: list[tuple[int, int]] = []
         self.handlers[FORWARD] = self.forward
@@ -69,6 +69,9 @@ class Library(Peer):
         return self.asked[-1]
 
     def give(self, request: Request, numbers: Iterable[int], following: int, end: bool) -> None:
+        if self.asked[-1][1] in self.dies_of:
+            self.hang_up()
+            return
         numbers = list(numbers)
         size = max(map(self.size, numbers), default=0)
         answer = page(numbers, following, end=end, last=self.length - 1, size=size)
@@ -86,62 +89,10 @@ def fail_with(result: int) -> Peer:
     return peer
 
 
-# --- how many events a page has
-
-
-def test_the_first_page_is_small_and_pages_grow() -> None:
-    sizer = PageSizer(4096)
-    counts = []
-    for _ in range(6):
-        counts.append(sizer.count)
-        sizer.learn(sizer.count, sizer.count * 100)
-    assert counts == [FIRST_PAGE, 64, 512, 4096, 4096, 4096]
-
-
-def test_pages_stay_near_a_mebibyte() -> None:
-    sizer = PageSizer(4096)
-    for _ in range(6):
-        sizer.learn(sizer.count, sizer.count * 10_000)
-    assert sizer.count == PAGE_BYTES // 10_000
-
-
-def test_events_of_a_mebibyte_come_one_by_one() -> None:
-    sizer = PageSizer(500)
-    sizer.learn(8, 8 * PAGE_BYTES)
-    assert sizer.count == 1
-    # And when they get small again, the old mean fades.
-    for _ in range(30):
-        sizer.learn(sizer.count, sizer.count * 100)
-    assert sizer.count == 500
-
-
-def test_an_empty_page_tells_nothing() -> None:
-    sizer = PageSizer(500)
-    sizer.learn(0, 30)
-    assert sizer.count == FIRST_PAGE
-
-
-def test_a_limit_below_the_first_page() -> None:
-    sizer = PageSizer(3)
-    assert sizer.count == 3
-    sizer.learn(3, 30)
-    assert sizer.count == 3
-
-
-def test_a_quarter_after_a_page_too_large() -> None:
-    sizer = PageSizer(4096)
-    asked = [64]
-    while sizer.shrink(asked[-1]):
-        asked.append(sizer.count)
-    assert asked == [64, 16, 4, 1]
-
-
-@given(st.lists(st.tuples(st.integers(0, 500), st.integers(1, 5 * PAGE_BYTES))), st.integers(1, 4096))
-def test_never_none_and_never_above_the_limit(pages: list[tuple[int, int]], limit: int) -> None:
-    sizer = PageSizer(limit)
-    for events, mean in pages:
-        sizer.learn(events, events * mean)
-        assert 1 <= sizer.count <= limit
+async def goes_on_elsewhere(conn: Connection, peer: Peer) -> None:
+    """Who says what no server says is not listened to any more; the next session is another."""
+    await conn.ping()
+    assert peer.closed
 
 
 # --- pages
@@ -184,20 +135,20 @@ async def test_so_many_in_all(count: int) -> None:
 async def test_a_server_that_gives_more_than_was_asked_for() -> None:
     peer = Peer()
     peer.handlers[FORWARD] = lambda request: peer.send(FORWARD + 1, request.correlation, page(range(5), 5))
-    async with open_to(peer) as conn:
+    async with open_over(peer, Peer()) as conn:
         with pytest.raises(ProtocolError, match="a page of 5 events to who asked for 3"):
             await numbers(conn.read_stream("s", count=3))
-        with pytest.raises((ProtocolError, ConnectionLost)):
-            await conn.ping()
+        await goes_on_elsewhere(conn, peer)
 
 
 async def test_a_log_page_with_more_than_was_asked_for() -> None:
     peer = Peer()
     command = Command.READ_ALL_EVENTS_FORWARD
     peer.handlers[command] = lambda request: peer.send(command + 1, request.correlation, log_page([0, 10], 0, 20))
-    async with open_to(peer) as conn:
+    async with open_over(peer, Peer()) as conn:
         with pytest.raises(ProtocolError, match="a page of 2 events to who asked for 1"):
             await anext(conn.read_all(count=1))
+        await goes_on_elsewhere(conn, peer)
 
 
 async def test_pages_in_lists() -> None:
@@ -221,12 +172,10 @@ async def test_an_empty_page_is_not_the_end() -> None:
 async def test_a_page_that_makes_no_progress() -> None:
     peer = Peer()
     peer.handlers[FORWARD] = lambda request: peer.send(FORWARD + 1, request.correlation, page([0], 0))
-    async with open_to(peer) as conn:
+    async with open_over(peer, Peer()) as conn:
         with pytest.raises(ProtocolError, match="no progress"):
             await numbers(conn.read_stream("s"))
-        # Who says such things is not listened to any more.
-        with pytest.raises((ProtocolError, ConnectionLost)):
-            await conn.ping()
+        await goes_on_elsewhere(conn, peer)
 
 
 @pytest.mark.parametrize(
@@ -242,9 +191,10 @@ async def test_a_log_page_that_makes_no_progress(backwards: bool, start: int, an
     peer = Peer()
     command = Command.READ_ALL_EVENTS_BACKWARD if backwards else Command.READ_ALL_EVENTS_FORWARD
     peer.handlers[command] = lambda request: peer.send(command + 1, request.correlation, answer)
-    async with open_to(peer) as conn:
+    async with open_over(peer, Peer()) as conn:
         with pytest.raises(ProtocolError, match="no progress"):
             await anext(conn.read_all(start=Position(start, start), backwards=backwards))
+        await goes_on_elsewhere(conn, peer)
 
 
 async def test_of_the_log() -> None:
@@ -516,18 +466,169 @@ async def test_a_page_ahead_that_is_too_large() -> None:
     assert peer.asked[:4] == [(0, 8), (8, 64), (8, 16), (8, 4)]
 
 
-async def test_a_page_that_arrived_is_handed_out_before_the_end_of_the_connection() -> None:
-    peer = Library(100)
+# --- the session is lost
+
+
+async def test_a_page_that_arrived_is_handed_out_although_its_session_is_lost() -> None:
+    first, second = Library(100), Library(100)
 
     def answer_and_hang_up(request: Request) -> None:
-        peer.forward(request)
-        peer.hang_up()
+        first.forward(request)
+        first.hang_up()
 
-    async with open_to(peer) as conn, conn.read_stream("s") as reader:
-        peer.handlers[FORWARD] = answer_and_hang_up
-        assert [(await anext(reader)).number for _ in range(8)] == list(range(8))
-        with pytest.raises(ConnectionLost):
+    first.handlers[FORWARD] = answer_and_hang_up
+    async with open_over(first, second) as conn, conn.read_stream("s") as reader:
+        assert await numbers(reader) == list(range(100))
+    assert second.asked[0][0] == 8
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+async def test_a_page_whose_session_died_is_asked_for_with_a_quarter(ahead: bool) -> None:
+    first, second = Library(300, dies_of=[64]), Library(300)
+    async with open_over(first, second) as conn:
+        reader = conn.read_stream("s")
+        if ahead:
+            async with reader:
+                assert await numbers(reader) == list(range(300))
+        else:
+            assert await numbers(reader) == list(range(300))
+    assert first.asked == [(0, 8), (8, 64)]
+    # Once it goes well they grow again.
+    assert second.asked == [(8, 16), (24, 128), (152, 500)]
+
+
+async def test_the_first_page_too() -> None:
+    first, second = Library(300, dies_of=[8]), Library(300)
+    async with open_over(first, second) as conn:
+        assert await numbers(conn.read_stream("s", backwards=True)) == list(range(299, -1, -1))
+    assert first.asked == [(-1, 8)]
+    assert second.asked[:2] == [(-1, 2), (297, 16)]
+
+
+async def test_a_page_ahead_whose_session_died_while_nobody_looked() -> None:
+    first, second = Library(100, dies_of=[64]), Library(100)
+    async with open_over(first, second) as conn, conn.read_stream("s") as reader:
+        assert (await anext(reader)).number == 0
+        await settle()
+        assert first.closed
+        # It waits for somebody who wants it.
+        assert second.asked == []
+        assert await numbers(reader) == list(range(1, 100))
+    assert second.asked == [(8, 16), (24, 128)]
+
+
+async def test_a_page_that_was_never_sent_is_asked_for_as_it_is() -> None:
+    first, second = Library(100), Library(100)
+    async with open_over(first, second) as conn:
+        reader = conn.read_stream("s")
+        got = [(await anext(reader)).number for _ in range(8)]
+        await lose(first)
+        assert got + await numbers(reader) == list(range(100))
+    assert second.asked == [(8, 64), (72, 500)]
+
+
+async def test_a_page_of_the_log_whose_session_died() -> None:
+    command = Command.READ_ALL_EVENTS_FORWARD
+    first, second = Peer(), Peer()
+    asked: list[tuple[int, int]] = []
+    answers = iter([log_page([0, 10], 0, 20), None, log_page([20, 30], 20, 40), log_page([], 40, 40)])
+
+    def answer(peer: Peer, request: Request) -> None:
+        message: Any = request.message
+        asked.append((message.commit_position, message.max_count))
+        done = next(answers)
+        if done is None:
+            peer.hang_up()
+        else:
+            peer.send(command + 1, request.correlation, done)
+
+    for peer in (first, second):
+        peer.handlers[command] = partial(answer, peer)
+    async with open_over(first, second) as conn:
+        assert [event.position.commit async for event in conn.read_all()] == [0, 10, 20, 30]
+    assert asked == [(0, 8), (20, 64), (20, 16), (40, 128)]
+
+
+EVERYTHING = range(1, 5000)
+
+
+async def test_of_one_event_two_sessions_may_die_and_no_third() -> None:
+    dying = [Library(100, dies_of=range(9, 5000)), *[Library(100, dies_of=EVERYTHING) for _ in range(4)]]
+    async with open_over(*dying, last := Library(100)) as conn:
+        reader = conn.read_stream("s")
+        got = [(await anext(reader)).number for _ in range(8)]
+        with pytest.raises(ConnectionLost, match="the server closed it") as info:
             await anext(reader)
+        # What the library tells itself is not what users are told.
+        assert type(info.value) is ConnectionLost
+        assert info.value.__suppress_context__
+        assert [peer.asked[-1] for peer in dying] == [(8, 64), (8, 16), (8, 4), (8, 1), (8, 1)]
+        assert last.asked == []
+        # Who tries all the same misses nothing.
+        assert got + await numbers(reader) == list(range(100))
+    assert last.asked[0] == (8, 1)
+
+
+async def test_one_session_that_died_of_an_event_may_have_died_of_something_else() -> None:
+    dying = [Library(30, dies_of=EVERYTHING) for _ in range(3)]
+    async with open_over(*dying, last := Library(30)) as conn:
+        assert await numbers(conn.read_stream("s")) == list(range(30))
+    assert [peer.asked for peer in dying] == [[(0, 8)], [(0, 2)], [(0, 1)]]
+    assert last.asked[0] == (0, 1)
+
+
+async def test_a_page_that_came_in_between_makes_up_for_a_session_that_died() -> None:
+    """Each of these dies of the second page that it is asked for, and the first of its first."""
+    peers = [Library(4, dies_of=EVERYTHING), *[Library(4) for _ in range(3)]]
+    for peer in peers[1:]:
+        peer.handlers[FORWARD] = partial(answer_once, peer)
+    async with open_over(*peers, Library(4)) as conn:
+        assert await numbers(conn.read_stream("s", page_size=1)) == [0, 1, 2, 3]
+    assert [peer.asked for peer in peers] == [[(0, 1)], [(0, 1), (1, 1)], [(1, 1), (2, 1)], [(2, 1), (3, 1)]]
+
+
+def answer_once(peer: Library, request: Request) -> None:
+    peer.forward(request)
+    peer.dies_of = EVERYTHING
+
+
+# --- a page is overdue
+
+
+async def test_an_overdue_page_is_asked_for_with_a_quarter() -> None:
+    """On the session that lives: the server answers, but not this."""
+    peer = Library(100)
+    async with open_to(peer) as conn:
+        reader = conn.read_stream("s")
+        got = [(await anext(reader)).number for _ in range(8)]
+        del peer.handlers[FORWARD]
+        rest = await numbers_late(peer, reader)
+        assert got + rest == list(range(100))
+    assert peer.asked == [(0, 8), (8, 16), (24, 128)]
+
+
+async def numbers_late(peer: Library, reader: StreamReader) -> list[int]:
+    """The peer answers the second time it is asked, and the first answer comes too late."""
+    async with trio.open_nursery() as nursery:
+        reading = Call(nursery, numbers, reader)
+        late = await peer.receive(FORWARD)
+        peer.handlers[FORWARD] = peer.forward
+        began = trio.current_time()
+        got: list[int] = await reading.value()
+        assert trio.current_time() - began == pytest.approx(ANONYMOUS.attempt_timeout)
+        peer.send(FORWARD + 1, late.correlation, page(range(8, 72), 72))
+    return got
+
+
+async def test_one_event_may_be_overdue_as_often_as_there_is_time() -> None:
+    peer = Library(100)
+    peer.handlers[FORWARD] = lambda request: None
+    async with open_to(peer, ANONYMOUS.replace(attempt_timeout=1)) as conn:
+        began = trio.current_time()
+        with pytest.raises(OperationTimedOut, match=r"30 s \(operation_timeout\)"):
+            await numbers(conn.read_stream("s", page_size=1))
+        assert trio.current_time() - began == pytest.approx(30)
+    assert len(peer.commands()) == 30
 
 
 # --- cancelled
@@ -536,18 +637,19 @@ async def test_a_page_that_arrived_is_handed_out_before_the_end_of_the_connectio
 async def test_cancelled_when_a_page_is_there_and_the_next_is_asked_for() -> None:
     peer = Library(20)
     async with open_to(peer) as conn, conn.read_stream("s") as reader:
-        begin = conn._engine.begin
+        calls = reader._calls
+        begin = calls.begin
 
         def cancel_and_begin(*args: Any) -> Any:
             scope.cancel()
             return begin(*args)
 
-        conn._engine.begin = cancel_and_begin  # type: ignore[method-assign,assignment]
+        calls.begin = cancel_and_begin  # type: ignore[method-assign,assignment]
         got: list[int] = []
         with trio.CancelScope() as scope:
             while True:
                 got.append((await anext(reader)).number)
-        conn._engine.begin = begin  # type: ignore[method-assign]
+        calls.begin = begin  # type: ignore[method-assign]
         assert scope.cancelled_caught
         assert got + await numbers(reader) == list(range(20))
 
