@@ -15,6 +15,7 @@ from trio_extreme.operations.reading import LogPage, StreamPage
 from trio_extreme.operations.subscribing import Confirmation
 from trio_extreme.values import Position
 from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -224,6 +225,7 @@ def test_pages_end_before_what_was_confirmed() -> None:
 
 
 def test_where_a_stream_ends_on_the_master() -> None:
+    assert stream_track(7).probe().command == Command.READ_STREAM_EVENTS_BACKWARD
     assert asked(stream_track(7).probe(), schema.ReadStreamEvents) == schema.ReadStreamEvents(
         event_stream_id="s", from_event_number=-1, max_count=1, resolve_link_tos=False, require_master=True
     )
@@ -451,11 +453,15 @@ def test_pages_of_the_log_end_before_what_was_confirmed() -> None:
     read = places_of(track.take_page(log.read(track)))
     assert not track.reached
     track.settle_for_less()
-    log.visible = len(log.places)
     taken = track.take_pushed(log.push(*at(80)))
     assert taken.gap
     assert list(taken.events) == []
     assert not track.reached
+    # What was pushed is what must be read, and not what was confirmed.
+    log.visible = 7
+    read += places_of(track.take_page(log.read(track)))
+    assert not track.reached
+    log.visible = len(log.places)
     read += places_of(track.take_page(log.read(track)))
     assert read == log.places
     assert track.reached
@@ -464,6 +470,7 @@ def test_pages_of_the_log_end_before_what_was_confirmed() -> None:
 
 
 def test_where_the_log_ends_on_the_master() -> None:
+    assert log_track(START).probe().command == Command.READ_ALL_EVENTS_FORWARD
     assert asked(log_track(START).probe(), schema.ReadAllEvents) == schema.ReadAllEvents(
         commit_position=-1, prepare_position=-1, max_count=1, resolve_link_tos=False, require_master=True
     )
