@@ -63,7 +63,8 @@ class ChangeIterator:
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
-        self._next = changes.newest
+        # Before the first there is no state to begin with.
+        self._next = max(0, changes.newest)
         self._ended = False
 
     def __aiter__(self) -> ChangeIterator:
