@@ -246,6 +246,10 @@ def test_so_many_events_and_no_more(count: int) -> None:
     assert sum(question.max_count for question in server.asked) == MAX_EVENTS
 
 
+def test_the_bounds() -> None:
+    assert (MAX_EVENTS, MAX_BYTES) == (4096, 16_777_216)
+
+
 def test_so_many_bytes_and_no_more() -> None:
     server = Server(others(30), size=MAX_BYTES // 16)
     assert looked(server, A, count=4) == UNSURE
