@@ -38,7 +38,12 @@ WORKS = (
         "live events",
         EVENTS,
         bare.live,
-        (Way("batches()", library.live_batches, 0.75), Way("async for", library.live_events, 0.6)),
+        (
+            Way("batches()", library.live_batches, 0.75),
+            Way("async for", library.live_events, 0.6),
+            Way("caught up, batches()", library.caught_up_batches, 0.75),
+            Way("caught up, async for", library.caught_up_events, 0.6),
+        ),
     ),
     Work(
         "pages",
@@ -48,6 +53,8 @@ WORKS = (
             Way(".pages()", library.pages, 0.8),
             Way("async for", library.page_events, 0.6),
             Way(".pages(), read ahead", library.pages_ahead, None),
+            Way("catching up, batches()", library.catch_up_batches, 0.75),
+            Way("catching up, async for", library.catch_up_events, 0.55),
         ),
     ),
     Work(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from benchmarks.bare import WINDOW, check_all
-from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, STREAM
+from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, NEW_STREAM, STREAM
 from trio_extreme import ANY, NewEvent, Settings, open_connection
 
 if TYPE_CHECKING:
@@ -95,6 +95,64 @@ async def page_events(port: int, events: int) -> float:
             numbers += event.number
             size += len(event.data)
         took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def catch_up_batches(port: int, events: int) -> float:
+    """A catch-up subscription to what is stored, a list at a time."""
+    return await _in_batches(port, STREAM, events)
+
+
+async def catch_up_events(port: int, events: int) -> float:
+    """A catch-up subscription to what is stored, an event at a time."""
+    return await _one_by_one(port, STREAM, events)
+
+
+async def caught_up_batches(port: int, events: int) -> float:
+    """A catch-up subscription that is live, a list of those that came together at a time."""
+    return await _in_batches(port, NEW_STREAM, events)
+
+
+async def caught_up_events(port: int, events: int) -> float:
+    """A catch-up subscription that is live, an event at a time."""
+    return await _one_by_one(port, NEW_STREAM, events)
+
+
+def _patient(port: int, events: int) -> Settings:
+    """With room for all events at once: who falls behind reads, and what is live would not be measured."""
+    return settings(port).replace(buffer_events=events, buffer_bytes=events * 2 * EVENT_SIZE)
+
+
+async def _in_batches(port: int, stream: str, events: int) -> float:
+    async with open_connection(_patient(port, events)) as conn:
+        began = time.perf_counter()
+        async with conn.subscribe(stream) as subscription:
+            seen = numbers = size = 0
+            async for batch in subscription.batches():
+                for event in batch:
+                    numbers += event.number
+                    size += len(event.data)
+                seen += len(batch)
+                if seen == events:
+                    break
+            took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def _one_by_one(port: int, stream: str, events: int) -> float:
+    async with open_connection(_patient(port, events)) as conn:
+        began = time.perf_counter()
+        async with conn.subscribe(stream) as subscription:
+            numbers = size = 0
+            async for event in subscription:
+                number = event.number
+                numbers += number
+                size += len(event.data)
+                if number == events - 1:
+                    break
+            took = time.perf_counter() - began
     check_all(events, numbers, size)
     return took
 

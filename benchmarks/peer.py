@@ -4,7 +4,8 @@ Strategy: one stream of equal events, each encoded once, before the port is told
 events are joined *with the correlation id as the separator*, which addresses hundreds of frames in one call. Sockets
 block, each connection has a thread, and all that a received chunk asks for is answered in one send.
 
-It is no server: it knows one stream under every name, believes every password and stores nothing.
+It is no server: it knows one stream under every name but one, believes every password and stores nothing. Whoever
+subscribes is pushed all events, as if they were written at that moment.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 STREAM = "bench"
+NEW_STREAM = "bench-new"
+"""A stream that nobody has written, until somebody subscribes to it: all events come live, and none can be read."""
 EVENT_TYPE = "PersonCreated"
 EVENT_SIZE = 256
 """Bytes of data in an event of a benchmark."""
@@ -122,6 +125,13 @@ class Stream:
 
 
 _CONFIRMATION = schema.SubscriptionConfirmation(last_commit_position=0, last_event_number=-1).SerializeToString()
+_NO_STREAM = schema.ReadStreamEventsCompleted(
+    result=schema.ReadStreamEventsCompleted.ReadStreamResult.NoStream,
+    next_event_number=-1,
+    last_event_number=-1,
+    is_end_of_stream=True,
+    last_commit_position=0,
+).SerializeToString()
 _DROPPED = schema.SubscriptionDropped(
     reason=schema.SubscriptionDropped.SubscriptionDropReason.Unsubscribed
 ).SerializeToString()
@@ -193,8 +203,7 @@ class Session:
     def _answer_other(self, command: int, correlation: bytes, payload: bytes) -> Iterable[bytes]:
         """The bytes that answer what is not a write."""
         if command == Command.READ_STREAM_EVENTS_FORWARD:
-            request = schema.ReadStreamEvents.FromString(payload)
-            page = self._stream.page(request.from_event_number, request.max_count)
+            page = self._page(schema.ReadStreamEvents.FromString(payload))
             return encode_head(Command.READ_STREAM_EVENTS_FORWARD_COMPLETED, correlation, len(page)), page
         if command == Command.SUBSCRIBE_TO_STREAM:
             self._push(correlation)
@@ -202,6 +211,11 @@ class Session:
         if command == Command.PING:
             return (encode_frame(Command.PONG, correlation, payload),)
         return [encode_frame(reply, correlation, body) for reply, body in _CANNED.get(command, ())]
+
+    def _page(self, request: schema.ReadStreamEvents) -> bytes:
+        if request.event_stream_id == NEW_STREAM:
+            return _NO_STREAM
+        return self._stream.page(request.from_event_number, request.max_count)
 
     def _push(self, correlation: bytes) -> None:
         """Confirm a subscription, and send all events at once after it."""

@@ -18,8 +18,12 @@ def test_every_case_runs_and_is_reported(tmp_path: Path) -> None:
     assert [result["way"] for result in results if result["target"]] == [
         "batches()",
         "async for",
+        "caught up, batches()",
+        "caught up, async for",
         ".pages()",
         "async for",
+        "catching up, batches()",
+        "catching up, async for",
         "100 tasks",
         "append",
     ]
