@@ -217,6 +217,67 @@ async def test_what_must_not_wait_goes_before_who_waits(crowd: Crowd) -> None:
     assert crowd.inside == [one, two, three]
 
 
+# --- in again
+
+
+def counts(door: Door) -> tuple[int, int]:
+    return door.in_flight, door.queued_bytes
+
+
+async def test_what_is_sent_again_takes_its_place_and_its_bytes_again() -> None:
+    door, again = Door(2, 1000), slot(300)
+    door.readmit(again)
+    assert counts(door) == (1, 300)
+    assert (again.inside, again.queued) == (True, True)
+
+
+async def test_what_has_its_place_takes_no_second_one() -> None:
+    """It was taken to be sent, and its session died: its place it still has, its bytes wait again."""
+    door, again = Door(2, 1000), slot(300)
+    door.readmit(again)
+    again.queued = False
+    door.taken(again.size)
+    assert counts(door) == (1, 0)
+    door.readmit(again)
+    assert counts(door) == (1, 300)
+
+
+async def test_what_was_never_taken_counts_as_it_did() -> None:
+    door, again = Door(2, 1000), slot(300)
+    for _ in range(3):
+        door.readmit(again)
+    assert counts(door) == (1, 300)
+
+
+async def test_what_had_its_answer_and_is_asked_again_takes_a_place() -> None:
+    """The answer was to ask later; by then it had left."""
+    door = Door(2, 1000)
+    again = Slot(Sized(300), b"", 30, door.leave)
+    door.readmit(again)
+    again.queued = False
+    door.taken(again.size)
+    again.leave()
+    assert counts(door) == (0, 0)
+    door.readmit(again)
+    assert counts(door) == (1, 300)
+
+
+async def test_what_is_sent_again_goes_before_who_waits_however_full_it_is(crowd: Crowd) -> None:
+    one, two, three = slot(), slot(), slot()
+    await crowd.come(one, two, three)
+    again = slot(5000)
+    crowd.door.readmit(again)
+    assert counts(crowd.door) == (3, 5200)
+    # Who waits gets in when there is room for all of them.
+    crowd.door.taken(again.size)
+    crowd.door.leave()
+    await trio.testing.wait_all_tasks_blocked()
+    assert crowd.inside == [one, two]
+    crowd.door.leave()
+    await trio.testing.wait_all_tasks_blocked()
+    assert crowd.inside == [one, two, three]
+
+
 def seconds_to_pass(count: int) -> float:
     """How long so many who wait keep the door busy."""
     door = Door(1, 1000)

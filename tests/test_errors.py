@@ -28,6 +28,7 @@ from trio_extreme.errors import (
     Unsupported,
     WrongExpectedVersion,
 )
+from trio_extreme.values import Position
 
 ID = UUID(int=1)
 CAUSE = OSError("refused")
@@ -41,7 +42,11 @@ EXAMPLES: list[tuple[type[TrioExtremeError], tuple[Any, ...], dict[str, object]]
     (SubscriptionDropped, ("gone", "why"), {"reason": "why"}),
     (WrongExpectedVersion, ("s", 3, 5), {"stream": "s", "expected": 3, "actual": 5}),
     (WrongExpectedVersion, ("s", -1, None), {"stream": "s", "expected": -1, "actual": None}),
-    (StreamNotFound, ("s",), {"stream": "s"}),
+    (StreamNotFound, ("s",), {"stream": "s", "last_number": None}),
+    (StreamNotFound, ("s", 7), {"stream": "s", "last_number": 7}),
+    (CheckpointBeyondEnd, ("stream 's'", 7, 5), {"ours": 7, "servers_last": 5}),
+    (CheckpointBeyondEnd, ("stream 's'", 7, None), {"ours": 7, "servers_last": None}),
+    (CheckpointBeyondEnd, ("$all", Position(7, 7), Position(5, 5)), {"ours": Position(7, 7)}),
     (StreamDeleted, ("s",), {"stream": "s"}),
     (EventNotFound, ("s", 7), {"stream": "s", "number": 7}),
     (NotMaster, ("elsewhere", ("h", 1113)), {"endpoint": ("h", 1113)}),
@@ -69,6 +74,18 @@ def test_attributes(kind: type[TrioExtremeError], arguments: tuple[Any, ...], at
         (StreamNotFound("s"), "stream 's' does not exist"),
         (StreamDeleted("s"), "stream 's' was deleted for ever"),
         (EventNotFound("s", 7), "stream 's' has no event 7"),
+        (
+            CheckpointBeyondEnd("stream 's'", 7, 0),
+            "stream 's': the place to go on from, 7, is beyond the server's end; its last is 0",
+        ),
+        (
+            CheckpointBeyondEnd("stream 's'", 7, None),
+            "stream 's': the place to go on from, 7, is beyond the server's end; it has none",
+        ),
+        (
+            CheckpointBeyondEnd("the log", Position(7, 6), Position(5, 5)),
+            "the log: the place to go on from, C:7/P:6, is beyond the server's end; its last is C:5/P:5",
+        ),
         (Unsupported("filters", "20.6"), "this server does not know filters: servers have it since 20.6"),
     ],
 )
@@ -90,6 +107,7 @@ def test_builtin_bases() -> None:
 
 def test_families() -> None:
     assert issubclass(CheckpointBeyondEnd, CheckpointError)
+    assert not issubclass(CheckpointError, ServerError)
     answers = {error.__name__ for error in all_errors() if issubclass(error, ServerError)}
     assert {"WrongExpectedVersion", "StreamNotFound", "StreamDeleted", "AccessDenied", "BadRequest"} < answers
     assert answers.isdisjoint({"ConnectionLost", "OutcomeUnknown", "ProtocolError", "OperationTimedOut"})

@@ -142,6 +142,13 @@ def test_fields() -> None:
     assert event.json() == {"a": 1}
 
 
+def test_its_id_as_it_came() -> None:
+    """In the order of the wire, whatever it is: who compares many builds no UUID for each."""
+    event = NewEvent("t", id=ID)
+    assert RecordedEvent(record(id=event.id_bytes)).id_bytes == event.id_bytes == ID.bytes_le
+    assert RecordedEvent(record(id=b"odd")).id_bytes == b"odd"
+
+
 @pytest.mark.parametrize(("content", "is_json"), [(0, False), (1, True), (2, False)])
 def test_only_content_type_1_is_json(content: int, is_json: bool) -> None:
     assert RecordedEvent(record(data_content_type=content)).is_json is is_json
@@ -218,6 +225,8 @@ def test_an_event_through_a_link() -> None:
     assert (event.stream, event.number, event.id, event.resolved) == ("people", 3, ID, True)
     assert event.checkpoint == 9
     assert event.link == RecordedEvent(link())
+    # The event's own, not the link's.
+    assert event.id_bytes == ID.bytes_le
 
 
 def test_a_link_whose_target_is_gone() -> None:

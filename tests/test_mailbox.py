@@ -134,6 +134,60 @@ async def test_the_first_error_stays_and_is_raised_again_and_again() -> None:
         assert len(info.traceback) == 2
 
 
+# --- marks
+
+
+def mark(body: bytes = b"|") -> tuple[int, int, bytes, bytes]:
+    return 0xC1, 0, bytes(16), body
+
+
+async def test_a_mark_has_its_place_among_the_events() -> None:
+    box = Owner().box
+    box.put(frames(b"1"))
+    box.put_mark(mark())
+    box.put(frames(b"2"))
+    box.put_mark(mark())
+    assert await take(box) == [b"1", b"|", b"2", b"|"]
+    assert (box.events, box.bytes) == (0, 0)
+
+
+async def test_of_marks_with_nothing_between_them_the_first_stays() -> None:
+    """So a connection that breaks again and again cannot fill the mailbox of who sleeps."""
+    owner = Owner(max_events=3)
+    owner.box.put(frames(b"1"))
+    for number in range(1000):
+        owner.box.put_mark(mark(b"%d" % number))
+    assert owner.box.events == 2
+    owner.box.put(frames(b"2"))
+    assert owner.overflows == 0
+    assert await take(owner.box) == [b"1", b"0", b"2"]
+
+
+async def test_what_was_taken_is_not_between_any_more() -> None:
+    """Each taking is a moment of its own: a mark after it is another."""
+    box = Owner().box
+    box.put_mark(mark(b"first"))
+    assert await take(box) == [b"first"]
+    box.put_mark(mark(b"second"))
+    assert await take(box) == [b"second"]
+
+
+async def test_a_mark_counts_against_the_bounds() -> None:
+    owner = Owner(max_events=1)
+    owner.box.put(frames(b"1"))
+    owner.box.put_mark(mark())
+    assert owner.overflows == 1
+    assert await take(owner.box) == [b"1"]
+
+
+async def test_behind_the_end_there_is_no_mark() -> None:
+    box = Owner().box
+    box.end(KeyError("over"))
+    box.put_mark(mark())
+    with pytest.raises(KeyError):
+        await box.take()
+
+
 async def test_ending_wakes_the_consumer(nursery: trio.Nursery) -> None:
     box = Owner().box
     raised: list[BaseException] = []

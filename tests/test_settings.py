@@ -28,12 +28,15 @@ DEFAULTS = {
     "max_in_flight": 5000,
     "max_queued_bytes": 64 * 1024 * 1024,
     "max_frame_size": 64 * 1024 * 1024,
+    "buffer_events": 1000,
+    "buffer_bytes": 8 * 1024 * 1024,
     "live_buffer_events": 10_000,
     "live_buffer_bytes": 32 * 1024 * 1024,
     "page_size": 500,
 }
 SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
-WHOLE = [name for name, value in DEFAULTS.items() if isinstance(value, int)]
+WHOLE = [*(name for name, value in DEFAULTS.items() if isinstance(value, int)), "max_attempts"]
+ENDLESS = ["first_attempts", "max_attempts"]
 TEXTS = ["host", "username", "password", "token", "connection_name"]
 
 
@@ -45,6 +48,8 @@ def test_defaults() -> None:
     settings = Settings()
     assert {name: getattr(settings, name) for name in DEFAULTS} == DEFAULTS
     assert settings.credentials is None
+    # It connects again for as long as it takes.
+    assert settings.max_attempts is None
 
 
 def test_credentials() -> None:
@@ -86,8 +91,10 @@ def test_upper_and_lower_limits_are_named(name: str, value: int) -> None:
     assert " to " in limits
 
 
-def test_no_end_of_attempts() -> None:
-    assert Settings(first_attempts=None).first_attempts is None
+@pytest.mark.parametrize("name", ENDLESS)
+def test_no_end_of_attempts(name: str) -> None:
+    assert getattr(made(name, None), name) is None
+    assert getattr(made(name, 1), name) == 1
 
 
 def refuse(name: str, value: object) -> str:
@@ -163,16 +170,27 @@ def test_every_setting_can_stand_in_a_url() -> None:
     for name in DEFAULTS.keys() - {"host", "port"}:
         value = DEFAULTS[name]
         assert getattr(Settings.from_url(f"tcp://h?{name}={value}"), name) == value
-    assert DEFAULTS.keys() | set(TEXTS) <= {field.name for field in fields(Settings)}
+    assert DEFAULTS.keys() | {*TEXTS, "max_attempts"} == {field.name for field in fields(Settings)}
 
 
+@pytest.mark.parametrize("name", ENDLESS)
 @pytest.mark.parametrize(("text", "attempts"), [("none", None), ("1", 1)])
-def test_no_end_of_attempts_in_a_url(text: str, attempts: int | None) -> None:
-    assert Settings.from_url(f"tcp://h?first_attempts={text}").first_attempts == attempts
+def test_no_end_of_attempts_in_a_url(name: str, text: str, attempts: int | None) -> None:
+    assert getattr(Settings.from_url(f"tcp://h?{name}={text}"), name) == attempts
 
 
-@pytest.mark.parametrize("option", ["first_attempts=None", "first_attempts=", "first_attempts=1.5", "page_size=none"])
-def test_only_one_option_has_no_end(option: str) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [
+        "first_attempts=None",
+        "first_attempts=",
+        "max_attempts=1.5",
+        "max_attempts=",
+        "page_size=none",
+        "buffer_bytes=none",
+    ],
+)
+def test_only_attempts_have_no_end(option: str) -> None:
     with pytest.raises(InvalidArgument, match="is not a whole number"):
         Settings.from_url(f"tcp://h?{option}")
 
