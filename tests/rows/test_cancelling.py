@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from tests.helpers import assert_nothing_left, new_events
-from tests.peer import Call, Peer, open_to
+from tests.peer import ANONYMOUS, Call, Peer, open_to
 from tests.rows.consuming import assert_no_event, connected, lost, write_singly
 from trio_extreme import ANY, NewEvent, OperationTimedOut, open_connection
 from trio_extreme.wire.commands import Command
@@ -111,7 +111,7 @@ async def test_cancelled_while_offline_and_asked_again(conn: Connection, node: N
             with trio.move_on_after(0.1):
                 await conn.append("people", event)
         assert trio.current_time() == pytest.approx(1)
-    with trio.fail_after(1):
+    with trio.fail_after(ANONYMOUS.max_reconnect_delay):
         assert (await conn.append("people", event)).last == 0
 
 
