@@ -186,9 +186,9 @@ class Calls:
 
     def connected(self) -> None:
         """There is a session: send what waits, in order, and look for what may have been executed."""
-        held = tuple(self._held)
-        self._held.clear()
-        for slot in held:
+        # Not those who are out of time, and have not looked yet.
+        for slot in [slot for slot in self._held if not slot.settled]:
+            del self._held[slot]
             self.submit(slot)
         self._look_ups.connected()
 
@@ -256,26 +256,25 @@ class Calls:
                 self._raise_for(slot, slot.failure())
             if slot.found is not None:
                 return slot.found
-            # Without an answer, what there was is void: the session ended before we looked.
-            if slot.answer is not None:
-                try:
-                    return slot.operation.decide(slot.answer[0], slot.answer[3])
-                except AskAgain as again:
-                    await self._ask_again(slot, again)
-                except ServerError as refusal:
-                    if not slot.doubtful:
-                        raise
-                    return await self._settle(slot, refusal)
-                except ProtocolError as error:
-                    self._line.give_up(error)
-                    # Something came back, so it was done or refused, and nobody can tell which.
-                    slot.doubtful |= slot.operation.resend is not Resend.AGAIN
-                    self._raise_for(slot, error)
+            assert slot.answer is not None
+            try:
+                return slot.operation.decide(slot.answer[0], slot.answer[3])
+            except AskAgain as again:
+                await self._ask_again(slot, again)
+            except ServerError as refusal:
+                if not slot.doubtful:
+                    raise
+                return await self._settle(slot, refusal)
+            except ProtocolError as error:
+                # Something came back, so it was done or refused, and nobody can tell which.
+                self._line.give_up(error)
+                self._raise_for(slot, error)
 
     async def _ask_again(self, slot: Slot[Any], again: AskAgain) -> None:
         """Send a request again a little after an answer that says later, as far as that is safe and there is time."""
+        # What was not executed is as good as not sent. The session did not die of it in any case.
         slot.doubtful |= again.executed
-        # The session did not die of it.
+        slot.sent = again.executed
         slot.losses = 0
         wake = trio.current_time() + ASK_AGAIN_DELAY
         if wake >= slot.deadline or (again.executed and slot.operation.resend is Resend.NEVER):
@@ -323,18 +322,21 @@ class Calls:
 
     async def _look(self, operation: Operation[T], credentials: bytes) -> T:
         """One request of a look-up: asked again until there is an answer, or the session ends."""
-        session = self._line.session
-        while session is not None:
+        while (session := self._line.session) is not None:
             with trio.move_on_after(self.settings.attempt_timeout):
                 try:
                     return await self.ask(session, operation, credentials)
                 except AskAgain:
                     await trio.sleep(ASK_AGAIN_DELAY)
-        await trio.lowlevel.checkpoint()
+                except ProtocolError as error:
+                    self._line.give_up(error)
         msg = "the session has ended"
-        raise ConnectionLost(msg)
+        raise ConnectionLost(msg)  # noqa: ASYNC910 - to be heard before the session's tasks are cancelled
 
     def _settle_look_up(self, slot: Slot[Any], verdict: Verdict, first: int, last: int) -> None:
+        if slot.settled:
+            # Out of time, and its caller has not looked yet.
+            return
         if verdict is Verdict.THERE:
             slot.resolve(slot.operation.found(first, last))
         elif verdict is Verdict.UNSURE:

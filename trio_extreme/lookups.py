@@ -1,14 +1,16 @@
 """Appends of which it is not known whether they were executed, and the looking into their streams.
 
 One look serves all appends to a stream that wait for one. Who waits is kept across sessions; who looks is a task of the
-session.
+session, and ends where nobody waits any more.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from trio_extreme.errors import ConnectionLost, FrameTooLarge, StreamNotFound, TrioExtremeError
+import trio
+
+from trio_extreme.errors import FrameTooLarge, StreamNotFound, TrioExtremeError
 from trio_extreme.operations.looking import MAX_EVENTS, LookUp, Verdict
 from trio_extreme.operations.paging import PageSizer
 
@@ -44,7 +46,9 @@ class LookUps:
         self._settle = settle
         self._wall_clock = wall_clock
         self._waiting: dict[Key, dict[Slot[Any], None]] = {}
-        self._looking: set[Key] = set()
+        self._looking: dict[Key, trio.CancelScope] = {}
+        # Where the last session ended in the middle of a look.
+        self._interrupted: set[Key] = set()
 
     def add(self, slot: Slot[Any]) -> None:
         """Look whether this append is there, now or in the next session."""
@@ -54,13 +58,24 @@ class LookUps:
 
     def forget(self, slot: Slot[Any]) -> bool:
         """Nobody wants to know any more; whether anybody did."""
-        slots = self._waiting.get(_key(slot), {}) if slot.operation.look_in is not None else {}
+        if slot.operation.look_in is None:
+            return False
+        key = _key(slot)
+        slots = self._waiting.get(key, {})
         if slot not in slots:
             return False
         del slots[slot]
         if not slots:
-            del self._waiting[_key(slot)]
+            self._stop(key)
         return True
+
+    def _stop(self, key: Key) -> None:
+        """Nobody waits for this look any more."""
+        del self._waiting[key]
+        self._interrupted.discard(key)
+        looking = self._looking.pop(key, None)
+        if looking is not None:
+            looking.cancel()
 
     def connected(self) -> None:
         """There is a session: look into all streams that are waited for, in the order in which they came."""
@@ -70,31 +85,31 @@ class LookUps:
 
     def _look(self, key: Key) -> None:
         if self._line.session is not None and key not in self._looking:
-            self._looking.add(key)
-            self._line.begin(self._run, key)
+            self._looking[key] = trio.CancelScope()
+            self._line.begin(self._run, key, self._looking[key])
 
-    async def _run(self, key: Key) -> None:
+    async def _run(self, key: Key, scope: trio.CancelScope) -> None:
         """Look for all who wait, and again for those who came meanwhile."""
-        while slots := tuple(self._waiting.get(key, ())):
-            oldest = min([self._wall_clock(slot.started) for slot in slots])
-            look = LookUp(key[0], [event_id for slot in slots for event_id in _ids(slot)], oldest)
-            try:
-                await self._read(look, key)
-            except ConnectionLost:
-                # The session is ending: the next one begins anew.
-                return
-            for slot in slots:
-                if self.forget(slot):
-                    self._settle(slot, *look.finding(_ids(slot)))
-        self._looking.discard(key)
+        with scope:
+            while slots := tuple(self._waiting.get(key, ())):
+                oldest = min([self._wall_clock(slot.started) for slot in slots])
+                look = LookUp(key[0], [event_id for slot in slots for event_id in _ids(slot)], oldest)
+                if not await self._read(look, key[1]) and key not in self._interrupted:
+                    # The next session begins anew; but it may have died of this, so that no third one tries.
+                    self._interrupted.add(key)
+                    return
+                self._interrupted.discard(key)
+                for slot in slots:
+                    if self.forget(slot):
+                        self._settle(slot, *look.finding(_ids(slot)))
 
-    async def _read(self, look: LookUp, key: Key) -> None:  # noqa: ASYNC910 - an append of nothing is not looked for
+    async def _read(self, look: LookUp, credentials: bytes) -> bool:  # noqa: ASYNC910 - who appends nothing asks nothing
+        """Read until it is known what can be known. False where the session ended before."""
         sizer = PageSizer(MAX_EVENTS)
-        # Where nobody waits any more there is nothing to find out.
-        while not look.done and key in self._waiting:
+        while not look.done:
             count = sizer.count
             try:
-                page = await self._ask(look.operation(count), key[1])
+                page = await self._ask(look.operation(count), credentials)
                 look.take(page)
                 sizer.learn(len(page.events), page.size)
             except StreamNotFound as error:
@@ -102,10 +117,11 @@ class LookUps:
             except FrameTooLarge:
                 if not sizer.shrink(count):
                     look.give_up()
-            except ConnectionLost:
-                raise
             except TrioExtremeError:
+                if self._line.session is None:
+                    return False
                 look.give_up()
+        return True
 
 
 def _ids(slot: Slot[Any]) -> list[bytes]:
