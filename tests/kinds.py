@@ -6,8 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tests.answers import Written, confirmed, event_read, log_page, page, written
+import pytest
+
+from tests.answers import Read, Written, confirmed, event_read, log_page, not_written, page, written
 from tests.helpers import new_events
+from tests.lost import answer_all, asked
+from tests.peer import Call, Peer
 from trio_extreme import ANY, NO_STREAM, STREAM_EXISTS, Connection, messages
 from trio_extreme.operations.base import Resend
 from trio_extreme.wire import schema
@@ -16,6 +20,10 @@ from trio_extreme.wire.commands import Command
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from uuid import UUID
+
+    import trio
+
+    from tests.peer import Request
 
 EVENTS = new_events(2)
 """What every append here appends."""
@@ -80,6 +88,12 @@ def execute(message: Any, command: int | None = None) -> Callable[[Connection], 
 
 
 READ_BACKWARD = Command.READ_STREAM_EVENTS_BACKWARD
+NO_STREAM_YET: Answer = (
+    READ_BACKWARD + 1,
+    schema.ReadStreamEventsCompleted(result=Read.NoStream, last_event_number=-1),
+)
+"""What a look-up is told where nothing was ever written."""
+
 CONFIRMED: Answer = (Command.SUBSCRIPTION_CONFIRMATION, confirmed())
 STREAM_PAGE: Answer = (Command.READ_STREAM_EVENTS_FORWARD_COMPLETED, page([0], 1, end=True))
 LOG_PAGE = log_page([], 9, 9)
@@ -182,3 +196,37 @@ def _screaming(name: str) -> str:
 
 
 KINDS = list(_kinds())
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
+each_page = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.is_page], ids=str)
+
+
+def each(*resends: Resend) -> pytest.MarkDecorator:
+    """Over the kinds of which `Resend` says this; without pages, which are not asked for again as they were."""
+    chosen = [kind for kind in KINDS if kind.resend in resends and not kind.is_page]
+    return pytest.mark.parametrize("kind", chosen, ids=str)
+
+
+def ready(kind: Kind) -> Peer:
+    """A peer that does what it is asked for."""
+    peer = Peer()
+    answer_all(peer, kind.command, kind.answer)
+    return peer
+
+
+async def send(nursery: trio.Nursery, conn: Connection, peer: Peer, kind: Kind) -> tuple[Call, Request]:
+    """A call whose request has come to the peer, which does not answer it."""
+    peer.handlers.pop(kind.command, None)
+    call = Call(nursery, kind.verb, conn)
+    return call, await peer.receive(kind.command)
+
+
+def of_kind(peer: Peer, kind: Kind) -> list[Request]:
+    """The requests of this kind that came to a peer after its handshake."""
+    return [request for request in asked(peer) if request.command == kind.command]
+
+
+def refusing(kind: Kind, result: int) -> Answer:
+    """The answer of a server that refuses a write with this result."""
+    if kind.command == Command.DELETE_STREAM:
+        return kind.answer[0], schema.DeleteStreamCompleted(result=result)
+    return kind.answer[0], not_written(result)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 AT_ONCE = ANONYMOUS.replace(reconnect_delay=0, max_reconnect_delay=0)
 """Connects again without a delay, so that the clock shows what else takes time."""
 
+MUCH_LATER = AT_ONCE.replace(reconnect_delay=1e9, max_reconnect_delay=1e9)
+"""Does not connect again while anybody waits for it."""
+
 _SIGNS_OF_LIFE = {Command.HEARTBEAT_REQUEST, Command.HEARTBEAT_RESPONSE}
 
 

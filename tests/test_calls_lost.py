@@ -7,52 +7,31 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.answers import NotHandled, Read
-from tests.kinds import EVENTS, KINDS, READ_BACKWARD, Kind
+from tests.answers import NotHandled
+from tests.kinds import (
+    EVENTS,
+    KINDS,
+    NO_STREAM_YET,
+    READ_BACKWARD,
+    Kind,
+    each,
+    each_kind,
+    each_page,
+    of_kind,
+    ready,
+    send,
+)
 from tests.lost import AT_ONCE, answer_all, asked, block_writer, lose, not_handled_by, open_over, settle
 from tests.peer import Call, Peer
 from trio_extreme import ConnectionLost, OutcomeUnknown
 from trio_extreme.calls import ASK_AGAIN_DELAY
 from trio_extreme.operations.base import Resend
-from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from tests.peer import Request
-    from trio_extreme import Connection
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
-
-NO_STREAM_YET = (READ_BACKWARD + 1, schema.ReadStreamEventsCompleted(result=Read.NoStream, last_event_number=-1))
-"""Whatever was looked for is surely not there."""
-
-
-def each(*resends: Resend, pages: bool = False) -> pytest.MarkDecorator:
-    """Over all kinds of which `Resend` says this; pages are not asked for again as they were."""
-    chosen = [kind for kind in KINDS if kind.resend in resends and (pages or not kind.is_page)]
-    return pytest.mark.parametrize("kind", chosen, ids=str)
-
-
-each_of_all = pytest.mark.parametrize("kind", KINDS, ids=str)
-each_page = pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.is_page], ids=str)
-
-
-def ready(kind: Kind) -> Peer:
-    """A peer that does what it is asked for."""
-    peer = Peer()
-    answer_all(peer, kind.command, kind.answer)
-    return peer
-
-
-async def send(nursery: trio.Nursery, conn: Connection, peer: Peer, kind: Kind) -> tuple[Call, Request]:
-    """A call whose request has come to the peer, which does not answer it."""
-    peer.handlers.pop(kind.command, None)
-    call = Call(nursery, kind.verb, conn)
-    return call, await peer.receive(kind.command)
-
-
-def of_kind(peer: Peer, kind: Kind) -> list[Request]:
-    return [request for request in asked(peer) if request.command == kind.command]
 
 
 async def check_unknown(call: Call, kind: Kind) -> OutcomeUnknown:
@@ -65,7 +44,7 @@ async def check_unknown(call: Call, kind: Kind) -> OutcomeUnknown:
 # --- never sent: sent by the next session, whatever it is
 
 
-@each_of_all
+@each_kind
 async def test_still_queued(kind: Kind, nursery: trio.Nursery) -> None:
     peer, second = Peer(), ready(kind)
     async with open_over(peer, second) as conn:
@@ -78,7 +57,7 @@ async def test_still_queued(kind: Kind, nursery: trio.Nursery) -> None:
     assert len(of_kind(second, kind)) == 1
 
 
-@each_of_all
+@each_kind
 async def test_still_at_the_door(kind: Kind, nursery: trio.Nursery) -> None:
     peer, second = Peer(), ready(kind)
     async with open_over(peer, second, settings=AT_ONCE.replace(max_in_flight=1)) as conn:
@@ -95,7 +74,7 @@ async def test_still_at_the_door(kind: Kind, nursery: trio.Nursery) -> None:
     assert len(of_kind(second, kind)) == 1 + (kind.command == Command.PING)
 
 
-@each_of_all
+@each_kind
 async def test_asked_for_while_there_is_no_connection(kind: Kind, nursery: trio.Nursery) -> None:
     peer, second = Peer(), ready(kind)
     settings = AT_ONCE.replace(reconnect_delay=1, max_reconnect_delay=1)
@@ -108,7 +87,7 @@ async def test_asked_for_while_there_is_no_connection(kind: Kind, nursery: trio.
     assert len(of_kind(second, kind)) == 1
 
 
-@each_of_all
+@each_kind
 async def test_not_handled_and_then_the_session_died(kind: Kind, nursery: trio.Nursery) -> None:
     """It was not executed: whatever it is, it is sent again, a little after the answer."""
     peer, second = Peer(), ready(kind)
