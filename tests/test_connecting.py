@@ -14,7 +14,7 @@ import trio
 
 from tests.peer import ANONYMOUS, Network, Peer
 from trio_extreme import ConnectFailed, ConnectionLost, ProtocolError, TrioExtremeError
-from trio_extreme.connecting import KEPT_ATTEMPTS, Attempts, open_stream
+from trio_extreme.connecting import KEPT_ATTEMPTS, Attempts, Backoff, open_stream
 
 if TYPE_CHECKING:
     from trio_extreme import Settings
@@ -93,11 +93,44 @@ async def test_a_bug_is_not_taken_for_a_refusal() -> None:
         await open_stream(HERE, Network(ZeroDivisionError()).connect)
 
 
+# --- delays
+
+
+def test_delays_are_drawn_below_a_bound_that_doubles() -> None:
+    settings = HERE.replace(reconnect_delay=0.1, max_reconnect_delay=5)
+    backoff, same = Backoff(settings, Random(7)), Random(7)
+    delays = [backoff.next() for _ in range(2000)]
+    assert delays == [same.uniform(0, min(5, 0.1 * 2 ** min(number, 60))) for number in range(2000)]
+    assert max(delays) > 4.5
+    assert min(delays[10:]) < 0.5
+
+
+def test_no_delay() -> None:
+    backoff = Backoff(HERE.replace(reconnect_delay=0.0, max_reconnect_delay=0.0), Random(7))
+    assert [backoff.next() for _ in range(100)] == [0] * 100
+
+
+def test_the_first_delay_is_bounded_too() -> None:
+    backoff = Backoff(HERE.replace(reconnect_delay=100, max_reconnect_delay=1), Random(7))
+    assert all(backoff.next() <= 1 for _ in range(100))
+
+
+def test_when_it_has_gone_well_delays_are_short_again() -> None:
+    backoff = Backoff(HERE.replace(reconnect_delay=0.1, max_reconnect_delay=5), Random(7))
+    for _ in range(10):
+        for _ in range(10):
+            backoff.next()
+        backoff.reset()
+        assert backoff.next() <= 0.1
+        assert backoff.next() <= 0.2
+        backoff.reset()
+
+
 # --- attempts
 
 
-def attempts(settings: Settings = HERE, seed: int = 7) -> Attempts:
-    return Attempts(settings, Random(seed))
+def attempts(limit: int | None = None, settings: Settings = HERE, seed: int = 7) -> Attempts:
+    return Attempts(settings, Random(seed), limit)
 
 
 def give_up(failed: Attempts, error: TrioExtremeError) -> ConnectFailed:
@@ -108,7 +141,7 @@ def give_up(failed: Attempts, error: TrioExtremeError) -> ConnectFailed:
 
 
 def test_so_many_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
-    failed = attempts(HERE.replace(first_attempts=3))
+    failed = attempts(3)
     errors: list[TrioExtremeError] = [ConnectionLost("one"), ProtocolError("two"), ConnectionLost("three")]
     failed.failed(errors[0])
     failed.failed(errors[1])
@@ -122,23 +155,55 @@ def test_so_many_and_no_more(caplog: pytest.LogCaptureFixture) -> None:
     assert said[2:] == ["attempt 3 to connect to db.example:1234 failed: three; no further one"]
 
 
-def test_delays_are_drawn_below_a_bound_that_doubles() -> None:
-    settings = HERE.replace(first_attempts=None, reconnect_delay=0.1, max_reconnect_delay=5)
-    failed, same = attempts(settings), Random(7)
+def test_the_only_one(caplog: pytest.LogCaptureFixture) -> None:
+    failed, error = attempts(1), ConnectionLost("no")
+    assert give_up(failed, error).attempts == (error,)
+    assert warnings(caplog) == ["attempt 1 to connect to db.example:1234 failed: no; no further one"]
+
+
+def test_no_end_of_attempts() -> None:
+    failed, same = attempts(None), Backoff(HERE, Random(7))
     delays = [failed.failed(ConnectionLost("no")) for _ in range(2000)]
-    assert delays == [same.uniform(0, min(5, 0.1 * 2 ** min(number, 60))) for number in range(2000)]
-    assert max(delays) > 4.5
-    assert min(delays[10:]) < 0.5
+    assert delays == [same.next() for _ in range(2000)]
+    assert failed.count == 2000
 
 
-def test_no_delay() -> None:
-    failed = attempts(HERE.replace(first_attempts=None, reconnect_delay=0.0, max_reconnect_delay=0.0))
-    assert [failed.failed(ConnectionLost("no")) for _ in range(100)] == [0] * 100
+def test_the_attempts_are_counted() -> None:
+    failed = attempts(3)
+    counts = [failed.count]
+    for _ in range(2):
+        failed.failed(ConnectionLost("no"))
+        counts.append(failed.count)
+    give_up(failed, ConnectionLost("no"))
+    assert [*counts, failed.count] == [0, 1, 2, 3]
+
+
+def test_a_loss_is_no_failed_attempt(caplog: pytest.LogCaptureFixture) -> None:
+    failed, same = attempts(2), Backoff(HERE, Random(7))
+    assert failed.lost(ConnectionLost("the connection is lost: cut")) == (delay := same.next())
+    assert failed.count == 0
+    # The attempts that follow have the longer delays.
+    assert failed.failed(ConnectionLost("refused")) == same.next()
+    error = give_up(failed, ConnectionLost("refused again"))
+    assert [str(attempt) for attempt in error.attempts] == ["refused", "refused again"]
+    said = warnings(caplog)
+    assert said[0] == f"the connection is lost: cut (db.example:1234); connecting again in {delay:.2f} s"
+    assert said[1].startswith("attempt 1 to connect to db.example:1234 failed: refused; next in ")
+    assert said[2] == "attempt 2 to connect to db.example:1234 failed: refused again; no further one"
+
+
+def test_a_loss_keeps_nothing_alive() -> None:
+    kept: list[weakref.ref[Large]] = []
+    error = fail_with_something_large(kept, fail_with_something_large(kept))
+    attempts().lost(error)
+    gc.collect()
+    assert [reference() for reference in kept] == [None] * 2
+    assert str(error.__cause__) == "no frame"
 
 
 def test_of_endless_attempts_the_newest_are_kept() -> None:
     count = 3 * KEPT_ATTEMPTS
-    failed = attempts(HERE.replace(first_attempts=count))
+    failed = attempts(count)
     for number in range(1, count):
         failed.failed(ConnectionLost(str(number)))
     error = give_up(failed, ConnectionLost(str(count)))
@@ -166,7 +231,7 @@ def fail_with_something_large(kept: list[weakref.ref[Large]], cause: BaseExcepti
 
 def test_a_failed_attempt_keeps_nothing_alive() -> None:
     kept: list[weakref.ref[Large]] = []
-    failed = attempts(HERE.replace(first_attempts=2))
+    failed = attempts(2)
     failed.failed(fail_with_something_large(kept, fail_with_something_large(kept)))
     gc.collect()
     assert [reference() is None for reference in kept] == [True] * 2
