@@ -105,6 +105,7 @@ class CatchUpSubscription(Subscription[E]):
         "_pager",
         "_pause",
         "_resolve_links",
+        "_seeking",
         "_session",
         "_told_caught_up",
         "_told_missing",
@@ -132,6 +133,8 @@ class CatchUpSubscription(Subscription[E]):
         self._track: Track[E, Any]
         self._pager: Pager
         self._feed: _Feed | None = None
+        # What is cancelled where the block is left while another task iterates.
+        self._seeking = trio.CancelScope()
         self._live = False
         self._at_end = False
         self._waited = 0.0
@@ -161,6 +164,7 @@ class CatchUpSubscription(Subscription[E]):
             self._error = error
         if self._feed is not None:
             self._feed.mailbox.end(error)
+        self._seeking.cancel()
         self._release()
 
     def _release(self) -> None:
@@ -174,13 +178,21 @@ class CatchUpSubscription(Subscription[E]):
         try:
             if self._live:
                 await self._listen()
-            elif self._at_end and self._feed is None:
-                await self._subscribe()
             else:
-                await self._read()
+                with trio.CancelScope() as self._seeking:
+                    await self._seek()
         except TrioExtremeError as error:
             # Events that came before it are handed out first.
             self._stop(error)
+        if self._error is not None:
+            # It ended just when it got an answer: let go of that too.
+            self._release()
+
+    async def _seek(self) -> None:
+        if self._at_end and self._feed is None:
+            await self._subscribe()
+        else:
+            await self._read()
 
     # --- reading
 
@@ -289,6 +301,7 @@ class CatchUpSubscription(Subscription[E]):
             if messages:
                 self._take_pushed(messages)
             if isinstance(ending, SubscriptionDropped):
+                self._interrupted = True
                 self._dropped(ending)
             elif ending is not None:
                 self._stop(ending)
@@ -310,7 +323,6 @@ class CatchUpSubscription(Subscription[E]):
         """The server ended it, as it does when it stops: go on in the next session, or here after a while."""
         if dropped.reason is not DropReason.UNSUBSCRIBED:
             raise dropped
-        self._interrupted = True
         self._pause = self._backoff.next()
         self._read_on()
 
