@@ -88,7 +88,8 @@ class Consumer:
         try:
             async for item in items:
                 self.seen.append(place_of(item))
-                await trio.sleep(self.pace)
+                if self.pace:
+                    await trio.sleep(self.pace)
         except TrioExtremeError as error:
             self.error = error
 

@@ -1,0 +1,449 @@
+"""Catch-up subscriptions once they are live: consumers that are slow, what the server ends, and leaving."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from tests.answers import Drop, confirmed, dropped, not_handled, page, pushed
+from tests.following import (
+    CONFIRMATION,
+    DROPPED,
+    READ,
+    READ_COMPLETED,
+    SUBSCRIBE,
+    append,
+    asked_from,
+    assert_silent,
+    confirm_now,
+    followed,
+    give,
+    open_on,
+    open_to_each,
+    opened,
+    play,
+    push,
+    take,
+    take_until,
+    unsubscribed,
+)
+from tests.helpers import assert_nothing_left
+from tests.peer import ANONYMOUS, Call, Peer, Request, encode, open_to
+from trio_extreme import (
+    ANY,
+    AccessDenied,
+    CaughtUp,
+    Connection,
+    DropReason,
+    FellBehind,
+    NewEvent,
+    Reconnected,
+    StreamDeleted,
+    StreamMissing,
+    SubscriptionDropped,
+    open_connection,
+)
+from trio_extreme.catching_up import PATIENCE
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from trio_extreme import Settings
+    from trio_extreme.embedded import Node
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+BACK = Reconnected(gap_possible=False)
+FEW = ANONYMOUS.replace(buffer_events=3)
+
+
+# --- a consumer that is slow
+
+
+@pytest.mark.parametrize(
+    ("settings", "data"),
+    [pytest.param(FEW, b"", id="events"), pytest.param(ANONYMOUS.replace(buffer_bytes=600), bytes(130), id="bytes")],
+)
+async def test_it_goes_back_to_pages_and_is_live_again(settings: Settings, data: bytes) -> None:
+    async with opened("catching up", settings) as subscription:
+        peer, items = subscription.peer, subscription.events.with_notices()
+        await subscription.push_each(5, 6, 7, data=data)
+        assert subscription.unsubscribed() == []
+        await subscription.push_each(8, 9, data=data)
+        # The server hears of it at once, not when the consumer comes to it.
+        assert subscription.unsubscribed() == [subscription.request.correlation]
+        (held,) = subscription.conn.statistics().subscriptions
+        assert held.buffered_events == 3
+        assert held.buffered_bytes <= 600
+        del peer.handlers[READ], peer.handlers[SUBSCRIBE]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_the_rest, peer)
+            assert await take(items, 8) == [5, 6, 7, FellBehind(), 8, 9, CaughtUp(), 10]
+        assert asked_from(peer) == [5, 8]
+
+
+async def give_the_rest(peer: Peer) -> None:
+    await give(peer, 8, 9, end=True)
+    await confirm_now(peer, 9, then=[10])
+
+
+async def test_another_one_does_not_notice() -> None:
+    async with opened("catching up", FEW) as subscription:
+        other = await open_on(subscription.peer, subscription.conn, "catching up")
+        for number in range(5, 20):
+            await subscription.push(number)
+            await other.push(number)
+            assert await other.take(1) == [number]
+        assert other.unsubscribed() == [subscription.request.correlation]
+        await other.events.__aexit__(None, None, None)
+
+
+async def test_too_much_is_pushed_while_the_rest_is_read() -> None:
+    """It was not live yet, so it has not fallen behind: it reads on."""
+    peer = Peer()
+    async with open_to_each(peer, settings=FEW) as conn, followed(conn.subscribe("s")) as consumer:
+        await give(peer, 0, end=True)
+        request = await confirm_now(peer, 2, then=[3, 4])
+        await push(peer, request, 5, 6)
+        assert unsubscribed(peer) == [request.correlation]
+        await give(peer, 1, 2)
+        assert asked_from(peer) == [0, 1, 3]
+        await give(peer, 3, 4, 5, 6, end=True)
+        request = await confirm_now(peer, 6)
+        await push(peer, request, 7)
+        assert consumer.seen == [0, 1, 2, 3, 4, 5, 6, CaughtUp(), 7]
+
+
+async def test_too_much_comes_with_the_confirmation() -> None:
+    peer = Peer()
+    async with open_to_each(peer, settings=FEW) as conn, followed(conn.subscribe("s")) as consumer:
+        await give(peer, 0, end=True)
+        request = await confirm_now(peer, 0, then=[1, 2, 3, 4])
+        assert unsubscribed(peer) == [request.correlation]
+        await give(peer, 1, 2, 3, 4, end=True)
+        await confirm_now(peer, 4)
+        assert consumer.seen == [0, 1, 2, 3, 4, CaughtUp()]
+
+
+async def test_a_consumer_that_keeps_pace(node: Node) -> None:
+    settings = node.settings.replace(buffer_events=10)
+    async with open_connection(settings, connect=node.connect) as conn, followed(conn.subscribe("s")) as consumer:
+        for first in range(0, 500, 10):
+            await append(conn, 10, first)
+            await wait_all_tasks_blocked()
+        assert consumer.numbers == list(range(500))
+        assert FellBehind() not in consumer.seen
+
+
+@pytest.mark.parametrize("bounds", [{"buffer_events": 10}, {"buffer_bytes": 1500}])
+async def test_a_slow_consumer_behind_a_fast_writer(node: Node, bounds: dict[str, Any]) -> None:
+    """It falls behind again and again, and sees each event once; what it says of itself is in turns."""
+    async with open_connection(node.settings.replace(**bounds), connect=node.connect) as conn:
+        async with followed(conn.subscribe("s", page_size=20), pace=0.002) as consumer:
+            for number in range(0, 1000, 2):
+                await append(conn, 2, number)
+                await trio.sleep(random_pause(number))
+                (held,) = conn.statistics().subscriptions
+                assert held.buffered_events <= bounds.get("buffer_events", 1000)
+                assert held.buffered_bytes <= bounds.get("buffer_bytes", 10**6)
+            await trio.sleep(10)
+        assert consumer.numbers == list(range(1000))
+        assert_in_turns([notice for notice in consumer.notices if notice != StreamMissing("s")])
+        assert consumer.notices.count(FellBehind()) > 3
+
+
+def random_pause(number: int) -> float:
+    """Mostly none, sometimes enough to catch up."""
+    return 0.2 if number % 100 == 0 else 0.0005
+
+
+def assert_in_turns(notices: list[Any]) -> None:
+    assert notices[::2] == [CaughtUp()] * len(notices[::2])
+    assert notices[1::2] == [FellBehind()] * len(notices[1::2])
+
+
+async def test_one_append_may_be_more_than_the_bound(node: Node) -> None:
+    settings = node.settings.replace(buffer_events=10)
+    async with open_connection(settings, connect=node.connect) as conn, followed(conn.subscribe("s")) as consumer:
+        for first in range(0, 100, 20):
+            await append(conn, 20, first)
+            await trio.sleep(1)
+        assert consumer.numbers == list(range(100))
+
+
+async def test_a_consumer_that_sleeps_for_ever(node: Node) -> None:
+    """It costs what the bounds say, and leaving takes no time."""
+    settings = node.settings.replace(buffer_events=10)
+    async with open_connection(settings, connect=node.connect) as conn:
+        async with followed(conn.subscribe("s"), pace=1e9):
+            await append(conn, 1)
+            await wait_all_tasks_blocked()
+            for first in range(1, 1000, 10):
+                await append(conn, 10, first)
+            await conn.ping()
+            before = trio.current_time()
+            (held,) = conn.statistics().subscriptions
+            assert held.buffered_events <= 10
+        assert trio.current_time() - before < 0.1
+        assert_nothing_left(conn)
+
+
+async def test_who_does_not_listen_for_notices_finds_it_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_extreme")
+    async with opened("catching up", FEW) as subscription:
+        await subscription.push_each(5, 6, 7, 8)
+        play(subscription.peer, then=(5,))
+        assert await subscription.take(3) == [5, 6, 7]
+        await assert_silent(subscription.events, 1)
+    assert "the consumer of stream 's' fell behind" in caplog.text
+
+
+# --- numbers that are not the next
+
+
+async def test_what_was_seen_already_is_left_out() -> None:
+    async with opened("catching up") as subscription:
+        await subscription.push(3, 4, 5, 6)
+        await subscription.push(5, 6, 7)
+        assert await subscription.take(3) == [5, 6, 7]
+        await assert_silent(subscription.events, 5)
+
+
+async def test_a_gap_is_read() -> None:
+    """The feed stays open meanwhile, and what it brings beyond the gap comes after it."""
+    async with opened("catching up") as subscription:
+        peer, items = subscription.peer, subscription.events.with_notices()
+        del peer.handlers[READ]
+        await subscription.push(5, 8)
+        await subscription.push(9)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_more, peer, 6, 7, 8)
+            assert await take(items, 4) == [5, 6, 7, 8]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_more, peer, 9, 10)
+            assert await take(items, 2) == [9, 10]
+        await subscription.push(10, 11)
+        assert await take(items, 1) == [11]
+        assert subscription.unsubscribed() == []
+        assert peer.commands().count(SUBSCRIBE) == 1
+
+
+async def give_more(peer: Peer, *numbers: int) -> None:
+    await give(peer, *numbers, end=True)
+
+
+# --- what becomes of the stream
+
+
+async def open_live(conn: Connection, stored: int) -> tuple[Any, Any]:
+    await append(conn, stored)
+    events = conn.subscribe("s", page_size=2)
+    items = (await events.__aenter__()).with_notices()
+    assert await take(items, stored + 1) == [*range(stored), CaughtUp()]
+    return events, items
+
+
+async def test_soft_deleted_and_written_again(conn: Connection) -> None:
+    events, items = await open_live(conn, 3)
+    await conn.delete_stream("s", expected=ANY)
+    await assert_silent(items)
+    await append(conn, 2)
+    assert await take(items, 2) == [3, 4]
+    await assert_silent(items)
+    await events.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("metadata", [{"$tb": 3}, {"$tb": 1}, {"$maxCount": 1}])
+async def test_truncated(conn: Connection, metadata: dict[str, int]) -> None:
+    events, items = await open_live(conn, 3)
+    await conn.append("$$s", NewEvent("$metadata", json.dumps(metadata).encode(), is_json=True))
+    await append(conn, 4)
+    assert await take(items, 4) == [3, 4, 5, 6]
+    await assert_silent(items)
+    await events.__aexit__(None, None, None)
+
+
+async def test_hard_deleted(conn: Connection) -> None:
+    events, items = await open_live(conn, 3)
+    await append(conn, 1)
+    await conn.delete_stream("s", expected=ANY, hard=True)
+    assert await take(items, 1) == [3]
+    for _ in range(2):
+        with pytest.raises(StreamDeleted), trio.fail_after(0.01):
+            await anext(items)
+    await events.__aexit__(None, None, None)
+
+
+# --- the server ends it
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+async def test_a_server_that_stops_says_unsubscribed(chunks: int) -> None:
+    """It goes on from the store, here or in the next session."""
+    async with opened("catching up") as subscription:
+        peer, items = subscription.peer, subscription.events.with_notices()
+        drop = encode(DROPPED, subscription.request.correlation, dropped(Drop.Unsubscribed))
+        if chunks == 1:
+            peer.send_bytes(pushed(subscription.request, 5, 6) + drop)
+        else:
+            await subscription.push(5, 6)
+            peer.send_bytes(drop)
+        play(peer, 6, then=(7,))
+        assert await take(items, 5) == [5, 6, BACK, CaughtUp(), 7]
+        assert subscription.unsubscribed() == []
+
+
+async def test_unsubscribed_together_with_the_confirmation() -> None:
+    peer = Peer()
+    async with open_to_each(peer) as conn, followed(conn.subscribe("s")) as consumer:
+        await give(peer, 0, end=True)
+        request = await peer.receive(SUBSCRIBE)
+        drop = encode(DROPPED, request.correlation, dropped(Drop.Unsubscribed))
+        peer.send_bytes(encode(CONFIRMATION, request.correlation, confirmed(0)) + pushed(request, 1) + drop)
+        await give(peer, 2, end=True)
+        await trio.sleep(1)
+        await confirm_now(peer, 2)
+        assert consumer.seen == [0, CaughtUp(), 1, BACK, 2, CaughtUp()]
+
+
+async def test_unsubscribed_while_the_rest_is_read() -> None:
+    peer = Peer()
+    async with open_to_each(peer) as conn, followed(conn.subscribe("s")) as consumer:
+        await give(peer, 0, end=True)
+        request = await confirm_now(peer, 2, then=[3])
+        peer.send(DROPPED, request.correlation, dropped(Drop.Unsubscribed))
+        await give(peer, 1, 2, end=True)
+        await give(peer, 4, end=True)
+        await trio.sleep(1)
+        await confirm_now(peer, 4)
+        assert consumer.numbers == [0, 1, 2, 3, 4]
+        assert consumer.seen[-3:] == [BACK, 4, CaughtUp()]
+
+
+async def test_unsubscribed_instead_of_a_confirmation() -> None:
+    """It asks again, but not without a pause; and what was never open was not interrupted."""
+    peer = Peer()
+    play(peer)
+    peer.handlers[SUBSCRIBE] = lambda request: peer.send(DROPPED, request.correlation, dropped(Drop.Unsubscribed))
+    async with open_to(peer) as conn, followed(conn.subscribe("s", start=5)) as consumer:
+        await trio.sleep(60)
+        assert 10 < peer.commands().count(SUBSCRIBE) < 60
+        play(peer, then=(5,))
+        await trio.sleep(10)
+        assert consumer.seen == [CaughtUp(), 5]
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "kind"),
+    [(DROPPED, dropped(Drop.AccessDenied), AccessDenied), (DROPPED, dropped(Drop.NotFound), SubscriptionDropped)],
+)
+async def test_a_refusal(command: int, answer: Any, kind: type[Exception]) -> None:
+    """What may be read and not subscribed to is handed out before it."""
+    peer = Peer()
+    async with open_to_each(peer) as conn, followed(conn.subscribe("s")) as consumer:
+        await give(peer, 0, 1, end=True)
+        request = await peer.receive(SUBSCRIBE)
+        peer.send(command, request.correlation, answer)
+        await wait_all_tasks_blocked()
+        assert consumer.seen == [0, 1]
+        assert isinstance(consumer.error, kind)
+    assert peer.commands() == [READ, SUBSCRIBE]
+
+
+# --- leaving
+
+
+async def reach(peer: Peer, moment: str) -> Request:
+    """Bring a subscription to a moment at which its consumer waits for the server; the request it waits for."""
+    if moment == "the first page":
+        return await peer.receive(READ)
+    await give(peer, 0, end=moment != "a page ahead")
+    if moment == "a page ahead":
+        return await peer.receive(READ)
+    if moment == "the confirmation":
+        return await peer.receive(SUBSCRIBE)
+    request = await confirm_now(peer, 4)
+    if moment == "the rest":
+        return await peer.receive(READ)
+    await give(peer, end=True, last=0)
+    assert moment == "patience"
+    return request
+
+
+MOMENTS = ["the first page", "a page ahead", "the confirmation", "the rest", "patience"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_cancelled_and_left(moment: str) -> None:
+    peer = Peer()
+    async with open_to_each(peer) as conn:
+        async with followed(conn.subscribe("s")):
+            await reach(peer, moment)
+        assert_nothing_left(conn)
+        await wait_all_tasks_blocked()
+    opened = [request.correlation for request in peer.log if request.command == SUBSCRIBE]
+    assert unsubscribed(peer) == opened
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_left_while_another_task_iterates(moment: str, nursery: trio.Nursery) -> None:
+    """It is woken at once: what it waits for may never come."""
+    peer = Peer()
+    async with open_to_each(peer) as conn:
+        events = conn.subscribe("s")
+        items = (await events.__aenter__()).with_notices()
+        waiting = Call(nursery, take_until, items, None)
+        request = await reach(peer, moment)
+        await events.__aexit__(None, None, None)
+        await trio.sleep(PATIENCE)
+        assert waiting.done
+        assert (await waiting.error()).reason is DropReason.LEFT
+        # What comes late changes nothing.
+        if moment == "the confirmation":
+            await push(peer, request, 5)
+        assert_nothing_left(conn)
+    opened = [request.correlation for request in peer.log if request.command == SUBSCRIBE]
+    assert unsubscribed(peer) == opened
+
+
+@pytest.mark.parametrize("moment", ["the first page", "the confirmation"])
+async def test_left_when_the_answer_is_just_there(moment: str, nursery: trio.Nursery) -> None:
+    """Another task iterates, and has not had its turn yet: what it gets then it must not keep open."""
+    peer = Peer()
+    async with open_to_each(peer) as conn:
+        events = await conn.subscribe("s").__aenter__()
+        waiting = Call(nursery, take_until, events, None)
+        request = await reach(peer, moment)
+        (slot,) = conn._engine.calls._calls
+        answer = (CONFIRMATION, confirmed(0)) if moment == "the confirmation" else (READ_COMPLETED, page([0], 1))
+        slot.deliver([(answer[0], 0, request.correlation, answer[1].SerializeToString())])
+        await events.__aexit__(None, None, None)
+        assert (await waiting.error()).reason is DropReason.LEFT
+        assert_nothing_left(conn)
+    opened = [request.correlation for request in peer.log if request.command == SUBSCRIBE]
+    assert unsubscribed(peer) == opened
+
+
+async def test_left_with_much_in_hand() -> None:
+    async with opened("catching up") as subscription:
+        await subscription.push(5, 6)
+        assert await subscription.take(1) == [5]
+        await subscription.push(7, 8)
+        await subscription.events.__aexit__(None, None, None)
+        assert await subscription.take(1) == [6]
+        assert (await subscription.end()).reason is DropReason.LEFT
+
+
+async def test_left_before_it_is_asked_again() -> None:
+    peer = Peer()
+    async with open_to_each(peer) as conn:
+        async with followed(conn.subscribe("s")):
+            request = await peer.receive(READ)
+            peer.send(Command.NOT_HANDLED, request.correlation, not_handled(0))
+            await wait_all_tasks_blocked()
+        await trio.sleep(60)
+    assert peer.commands() == [READ]
