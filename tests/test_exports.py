@@ -136,7 +136,9 @@ def test_the_connection_says_what_cancelling_means() -> None:
     assert "Cancelling a call is safe" in (Connection.__doc__ or "")
 
 
-@pytest.mark.parametrize("name", ["append", "delete_stream", "execute", "read_stream", "subscribe", "subscribe_live", "changes"])
+@pytest.mark.parametrize(
+    "name", ["append", "delete_stream", "execute", "read_stream", "subscribe", "subscribe_live", "changes"]
+)
 def test_where_cancelling_means_more_the_verb_says_so(name: str) -> None:
     assert "ancel" in (getattr(Connection, name).__doc__ or "")
 
