@@ -61,8 +61,9 @@ class Outbox:
         except trio.WouldBlock:
             self._idle.set()
             slot = await self._requests.receive()
-            if self._closed and slot is not None and not slot.gone:
-                # It was handed over, and the session ended before we had our turn: by now it waits for the next one.
+            if self._closed and slot is not None:
+                # It was handed over, and the session ended before we had our turn: it is not this one's any more.
+                self._on_taken(slot, trio.current_time())
                 slot = None
         now = trio.current_time()
         parts: list[bytes] = []
