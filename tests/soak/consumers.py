@@ -123,11 +123,11 @@ class Consumer:
 
     async def run(self) -> None:
         while True:
-            with trio.CancelScope() as self._scope:
-                try:
+            try:
+                with trio.CancelScope() as self._scope:
                     await self._way(self._subscribe(self._checkpoint), self._see)
-                except ConnectionLost:
-                    self.given_up += 1
+            except ConnectionLost:
+                self.given_up += 1
 
     def _see(self, event: Event) -> None:
         self._take(event)

@@ -56,8 +56,8 @@ class Ledger:
     def __init__(self, complain: Callable[[str], None]) -> None:
         self._complain = complain
         self._known: dict[str, array[int]] = defaultdict(lambda: array("Q"))
-        self._doubtful: set[int] = set()
-        self._refused: set[int] = set()
+        self._doubtful = array("Q")
+        self._refused = array("Q")
         self._trails: list[Trail] = []
         self.acknowledged_events = 0
         self.strange = 0
@@ -65,7 +65,7 @@ class Ledger:
     @property
     def doubtful_events(self) -> int:
         """Of how many events it is not known whether they were written."""
-        return len(self._doubtful)
+        return len(set(self._doubtful))
 
     # --- what writers were told
 
@@ -77,14 +77,14 @@ class Ledger:
 
     def doubtful(self, codes: Iterable[int]) -> None:
         """These are in the store, or they are not."""
-        self._doubtful.update(codes)
+        self._doubtful.extend(codes)
 
     def refused(self, codes: Iterable[int]) -> None:
         """These are not in the store: the writer was told so, or told that nothing was sent.
 
-        This time: what was doubtful before stays so.
+        That is, not this time: what was doubtful before stays so.
         """
-        self._refused.update(code for code in codes if code not in self._doubtful)
+        self._refused.extend(codes)
 
     # --- what consumers saw
 
@@ -162,8 +162,9 @@ class Ledger:
         return len(twice)
 
     def _find_ghosts(self, stored: Mapping[str, Sequence[int]]) -> None:
+        refused = set(self._refused) - set(self._doubtful)
         for code in chain.from_iterable(stored.values()):
-            if code in self._refused:
+            if code in refused:
                 self.is_strange(f"{_describe(code)} is in the store, and its writer was told that it is not")
 
 

@@ -154,6 +154,7 @@ class Soak:
             Onlooker(ledger, narrow, NARROW["buffer_events"]),
         ]
         self._tail_writer = CarelessWriter(wide, ledger, SHARED, len(self._crew.writers) + 1, random)
+        self._calm_since = 0.0
         self._caught_up_after = 0.0
         self._marks: list[tuple[Census, int]] = []
         self._faults: dict[str, int] = {}
@@ -176,7 +177,7 @@ class Soak:
             nursery.cancel_scope.cancel()
 
     async def _weather_a_storm(self, seconds: float) -> None:
-        """Write while everything breaks; returns when all writers know as much as they ever will."""
+        """Write while everything breaks; returns in calm, when all writers know as much as they ever will."""
         enough = trio.Event()
         await self._node.tell("storm")
         async with trio.open_nursery() as writers, trio.open_nursery() as disturbance:
@@ -186,14 +187,14 @@ class Soak:
             await trio.sleep(seconds)
             enough.set()
             disturbance.cancel_scope.cancel()
-        await self._node.tell("calm")
+            await self._node.tell("calm")
+            self._calm_since = trio.current_time()
 
     async def _settle(self) -> None:
         """Wait until everybody has seen everything."""
-        began = trio.current_time()
         with trio.move_on_after(PATIENCE) as patience:
             await self._catch_up()
-            self._caught_up_after = max(self._caught_up_after, trio.current_time() - began)
+            self._caught_up_after = max(self._caught_up_after, trio.current_time() - self._calm_since)
             await trio.sleep(max(self._plan.longest, REST))
             await self._go_live()
             await self._catch_up()
@@ -206,10 +207,11 @@ class Soak:
 
     async def _go_live(self) -> None:
         """Append until the live consumers see it: what is appended before they are back, they may miss."""
-        while not self._crew.is_live:
+        while True:
             await self._tail_writer.write()
             with trio.move_on_after(1):
                 await _until(lambda: self._crew.is_live)
+                return
 
     async def _tell_progress(self) -> None:
         began = trio.current_time()
