@@ -180,6 +180,27 @@ async def test_closed_it_lets_go_of_everything(sender: Sender) -> None:
     assert len(sender.taken) == 3
 
 
+@pytest.mark.parametrize("gone", [False, True])
+async def test_what_was_handed_over_in_the_moment_it_was_closed(
+    sender: Sender, nursery: trio.Nursery, *, gone: bool
+) -> None:
+    """The writer has it and had no turn yet: it belongs to the next session now, and the door hears of its bytes."""
+    got: list[tuple[bytes, int]] = []
+
+    async def write() -> None:
+        got.append(await sender.outbox.take())
+
+    nursery.start_soon(write)
+    await trio.testing.wait_all_tasks_blocked()
+    slot = sender.put()
+    slot.gone = gone
+    sender.outbox.close()
+    await trio.testing.wait_all_tasks_blocked()
+    assert got == [(b"", 0)]
+    assert not slot.sent
+    assert sender.taken == [slot]
+
+
 # --- until all is sent
 
 
