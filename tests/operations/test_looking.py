@@ -120,6 +120,11 @@ def test_what_is_there_is_there_whatever_its_age(created: float) -> None:
     assert looked(Server([*others(2), Stored(A, created)]), A) == there(2, 2)
 
 
+@pytest.mark.parametrize("count", [1, 100])
+def test_of_an_event_that_is_there_twice_the_later_counts(count: int) -> None:
+    assert looked(Server([Stored(A), *others(3), Stored(A), *others(1)]), A, count=count) == there(4, 4)
+
+
 def test_once_all_are_found_nothing_more_is_read() -> None:
     server = Server([*others(10), Stored(A), *others(1)])
     assert looked(server, A, count=2) == there(10, 10)
@@ -243,6 +248,7 @@ def test_only_some_of_the_ids(stored: list[bytes], ids: list[bytes]) -> None:
 def test_so_many_events_and_no_more(count: int) -> None:
     server = Server(others(MAX_EVENTS + 1))
     assert looked(server, A, count=count) == UNSURE
+    assert min(question.max_count for question in server.asked) > 0
     assert sum(question.max_count for question in server.asked) == MAX_EVENTS
 
 
