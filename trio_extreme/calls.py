@@ -328,8 +328,6 @@ class Calls:
                     return await self.ask(session, operation, credentials)
                 except AskAgain:
                     await trio.sleep(ASK_AGAIN_DELAY)
-                except ProtocolError as error:
-                    self._line.give_up(error)
         msg = "the session has ended"
         raise ConnectionLost(msg)  # noqa: ASYNC910 - to be heard before the session's tasks are cancelled
 

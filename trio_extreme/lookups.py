@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
-from trio_extreme.errors import FrameTooLarge, StreamNotFound, TrioExtremeError
+from trio_extreme.errors import FrameTooLarge, ProtocolError, StreamNotFound, TrioExtremeError
 from trio_extreme.operations.looking import MAX_EVENTS, LookUp, Verdict
 from trio_extreme.operations.paging import PageSizer
 
@@ -78,7 +78,7 @@ class LookUps:
             looking.cancel()
 
     def connected(self) -> None:
-        """There is a session: look into all streams that are waited for, in the order in which they came."""
+        """There is a session: look into all streams that are waited for."""
         self._looking.clear()
         for key in self._waiting:
             self._look(key)
@@ -88,7 +88,7 @@ class LookUps:
             self._looking[key] = trio.CancelScope()
             self._line.begin(self._run, key, self._looking[key])
 
-    async def _run(self, key: Key, scope: trio.CancelScope) -> None:
+    async def _run(self, key: Key, scope: trio.CancelScope) -> None:  # noqa: ASYNC910 - a task, which somebody waits for
         """Look for all who wait, and again for those who came meanwhile."""
         with scope:
             while slots := tuple(self._waiting.get(key, ())):
@@ -103,7 +103,7 @@ class LookUps:
                     if self.forget(slot):
                         self._settle(slot, *look.finding(_ids(slot)))
 
-    async def _read(self, look: LookUp, credentials: bytes) -> bool:  # noqa: ASYNC910 - who appends nothing asks nothing
+    async def _read(self, look: LookUp, credentials: bytes) -> bool:
         """Read until it is known what can be known. False where the session ended before."""
         sizer = PageSizer(MAX_EVENTS)
         while not look.done:
@@ -117,11 +117,13 @@ class LookUps:
             except FrameTooLarge:
                 if not sizer.shrink(count):
                     look.give_up()
-            except TrioExtremeError:
+            except TrioExtremeError as error:
+                if isinstance(error, ProtocolError):
+                    self._line.give_up(error)
                 if self._line.session is None:
-                    return False
+                    return False  # noqa: ASYNC910 - asking waited
                 look.give_up()
-        return True
+        return True  # noqa: ASYNC910 - an append of nothing is not looked for
 
 
 def _ids(slot: Slot[Any]) -> list[bytes]:
