@@ -16,7 +16,8 @@ def check_stream(stream: str) -> str:
         msg = f"stream: {stream!r} is no name of a stream; give a non-empty string"
         raise InvalidArgument(msg)
     if stream == ALL:
-        msg = f"stream: {ALL!r} is the log of all streams: read_all(), subscribe_all() and subscribe_all_live() are for it"
+        verbs = "read_all(), subscribe_all() and subscribe_all_live()"
+        msg = f"stream: {ALL!r} is the log of all streams: {verbs} are for it"
         raise InvalidArgument(msg)
     if not stream.isascii():
         utf8_size("stream", stream)
