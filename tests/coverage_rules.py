@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-FULLY = {"errors", "values", "events", "metadata", "filters", "urls", "settings", "wire", "messages", "operations"}
-FULLY |= {"tasks", "transport", "http", "discovery"}
+FULLY = {"errors", "values", "notices", "events", "metadata", "filters", "urls", "settings"}
+FULLY |= {"wire", "messages", "operations", "tasks", "transport", "http", "discovery"}
 REST_PERCENT = 95
 OWN_SHARE = 0.5
 
