@@ -13,6 +13,7 @@ from trio_extreme.embedded import open_node
 
 if TYPE_CHECKING:
     import pytest
+    from trio.testing import MockClock
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -40,8 +41,8 @@ async def test_the_program_prints_what_it_reads_and_what_comes(capsys: pytest.Ca
     assert printed.startswith("0 PersonCreated {'name': 'Pera Perić'}\n")
 
 
-async def test_the_test_passes() -> None:
-    await run(TEST)["test_my_code"]()
+async def test_the_test_passes(autojump_clock: MockClock) -> None:
+    await run(TEST)["test_my_code"](autojump_clock)
 
 
 def test_the_test_command_is_there_for_ci_to_find() -> None:
