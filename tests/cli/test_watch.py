@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.shell import TIMEOUT, Server, finished, read_until, started
+from tests.cli.shell import TIMEOUT, Server, at_terminal, finished, read_until, shown, started
 from trio_extreme import NewEvent
 
 if TYPE_CHECKING:
@@ -196,6 +196,17 @@ def test_what_is_appended_while_it_is_offline_comes(server: Server) -> None:
         server.append("people", *numbered(1, 3))
         result = finished(process)
     assert (result.code, result.out) == (0, "0123")
+
+
+def test_at_a_terminal_trouble_is_told_once_too(server: Server) -> None:
+    with at_terminal("watch", "people", "--count", "1", "--url", server.url) as process:
+        read_until(process.stdout, b"as it is written")
+        server.restart()
+        server.append("people", NewEvent("born"))
+        result = shown(process)
+    assert result.code == 0
+    assert result.out.count("connecting again in") == 1
+    assert "born" in result.out
 
 
 def test_attempts_that_run_out_end_it(server: Server) -> None:
