@@ -121,5 +121,12 @@ def test_two_places_to_begin_at(start: Any, after: Any) -> None:
     assert f"after: {after!r} is given, and start={start!r} too" in str(caught.value)
 
 
+def test_only_what_may_stand_there_is_named() -> None:
+    with pytest.raises(InvalidArgument, match="or ANY, NO_STREAM, STREAM_EXISTS$"):
+        check_expected(-3)
+    with pytest.raises(InvalidArgument, match="or ANY, NO_STREAM$"):
+        check_expected_of_delete(-4)
+
+
 def test_expected_becomes_a_plain_number() -> None:
     assert type(check_expected(ANY)) is int

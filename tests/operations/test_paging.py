@@ -8,6 +8,11 @@ from hypothesis import given, strategies as st
 from trio_extreme.operations.paging import FIRST_PAGE, PAGE_BYTES, PageSizer
 
 
+def test_a_page_should_have_a_mebibyte() -> None:
+    """Servers since 4.1 cut off who has ten of them unread."""
+    assert PAGE_BYTES == 1_048_576
+
+
 def test_the_first_page_is_small_and_pages_grow() -> None:
     sizer = PageSizer(4096)
     counts = []
