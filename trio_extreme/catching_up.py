@@ -15,6 +15,7 @@ import trio
 
 from trio_extreme.errors import (
     CheckpointBeyondEnd,
+    ConnectionLost,
     DropReason,
     ProtocolError,
     ServerError,
@@ -270,7 +271,8 @@ class CatchUpSubscription(Subscription[E]):
         self._track.aim(confirmation)
         self._waited = 0.0
         self._at_end = False
-        if self._track.reached:
+        # In a new session its end is looked at first.
+        if self._track.reached and self._checked_end:
             self._go_live()
 
     def _go_live(self) -> None:
@@ -348,7 +350,7 @@ class CatchUpSubscription(Subscription[E]):
             page = await self._engine.calls.call(self._track.probe(), self._credentials, deadline=inf)
         except StreamNotFound as error:
             return self._track.ahead_of(None, error.last_number)
-        except ServerError:
+        except (ServerError, ConnectionLost):
             # No master, or none that tells us: it is not confirmed.
             return None
         return self._track.ahead_of(page, None)
