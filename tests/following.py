@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import pytest
@@ -12,7 +14,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.answers import confirm, confirmed, log_page, page, pushed
 from tests.helpers import assert_nothing_left, new_events
 from tests.peer import ANONYMOUS, Network, Peer, Request, encode, open_to
-from trio_extreme import CaughtUp, LogEvent, Notice, TrioExtremeError, open_connection
+from trio_extreme import CaughtUp, LogEvent, NewEvent, Notice, TrioExtremeError, open_connection
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
@@ -42,6 +44,12 @@ def ignore(request: Request) -> None:
 
 async def append(conn: Connection, count: int, first: int = 0, *, stream: str = "s") -> None:
     await conn.append(stream, new_events(count, first))
+
+
+async def set_metadata(conn: Connection, **metadata: int) -> None:
+    """Of stream "s": `tb=3` sets `$tb`."""
+    data = json.dumps({f"${name}": value for name, value in metadata.items()}).encode()
+    await conn.append("$$s", NewEvent("$metadata", data, is_json=True))
 
 
 # --- what a consumer saw
@@ -101,6 +109,13 @@ class Consumer:
     @property
     def notices(self) -> list[Notice]:
         return [item for item in self.seen if isinstance(item, Notice)]
+
+
+def assert_caught_up_in_turns(consumer: Consumer, point: object) -> None:
+    """At the end it has caught up, and never twice in a row."""
+    notices = consumer.notices
+    assert notices[-1] == CaughtUp(), point
+    assert CaughtUp() not in [after for before, after in pairwise(notices) if before == after], point
 
 
 @asynccontextmanager
@@ -165,6 +180,26 @@ async def miss(peer: Peer, last: int = -1) -> None:
     await wait_all_tasks_blocked()
 
 
+async def reach(peer: Peer, moment: str) -> Request:
+    """Bring a subscription to a moment at which its consumer waits for the server; the request it waits for."""
+    if moment == "the first page":
+        return await peer.receive(READ)
+    await give(peer, 0, end=moment != "a page ahead")
+    if moment == "a page ahead":
+        return await peer.receive(READ)
+    if moment == "the confirmation":
+        return await peer.receive(SUBSCRIBE)
+    request = await confirm_now(peer, 4)
+    if moment == "the rest":
+        return await peer.receive(READ)
+    await give(peer, end=True, last=0)
+    assert moment == "patience"
+    return request
+
+
+MOMENTS = ["the first page", "a page ahead", "the confirmation", "the rest", "patience"]
+
+
 async def confirm_now(peer: Peer, last_number: int, *, then: Iterable[int] = ()) -> Request:
     """Confirm the next subscription, and let all settle."""
     request = await confirm(peer, last_number, then=then)
@@ -226,9 +261,16 @@ class Open:
 
 
 def play(peer: Peer, last: int = 4, *, then: tuple[int, ...] = ()) -> None:
-    """From now on its stream "s" ends with this number and has nothing to read beyond; `then` come when confirmed."""
-    nothing = page((), last + 1, end=True, last=last)
-    peer.handlers[READ] = lambda request: peer.send(READ_COMPLETED, request.correlation, nothing)
+    """From now on it has a stream "s" that ends with this number, and pushes `then` to each who subscribes."""
+
+    def read(request: Request) -> None:
+        asked: Any = request.message
+        numbers = range(asked.from_event_number, min(asked.from_event_number + asked.max_count, last + 1))
+        following = numbers[-1] + 1 if numbers else last + 1
+        answer = page(numbers, following, end=following > last, last=last)
+        peer.send(READ_COMPLETED, request.correlation, answer)
+
+    peer.handlers[READ] = read
     peer.handlers[SUBSCRIBE] = lambda request: peer.send_bytes(
         encode(CONFIRMATION, request.correlation, confirmed(last)) + pushed(request, *then)
     )
@@ -247,7 +289,7 @@ async def opened(kind: Kind, settings: Settings = ANONYMOUS, *, then: tuple[int,
     async with open_to(peer, settings) as conn:
         play(peer, then=then)
         subscription = await open_on(peer, conn, kind)
-        with trio.fail_after(LONG_ENOUGH):
+        with trio.fail_after(LONG_ENOUGH):  # noqa: ASYNC100 - the test waits
             yield subscription
         await subscription.events.__aexit__(None, None, None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from tests.answers import Drop, confirmed, dropped, not_handled, page, pushed
 from tests.following import (
     CONFIRMATION,
     DROPPED,
+    MOMENTS,
     READ,
     READ_COMPLETED,
     SUBSCRIBE,
@@ -28,12 +28,14 @@ from tests.following import (
     opened,
     play,
     push,
+    reach,
+    set_metadata,
     take,
     take_until,
     unsubscribed,
 )
 from tests.helpers import assert_nothing_left
-from tests.peer import ANONYMOUS, Call, Peer, Request, encode, open_to
+from tests.peer import ANONYMOUS, Call, Peer, encode, open_to
 from trio_extreme import (
     ANY,
     AccessDenied,
@@ -41,7 +43,6 @@ from trio_extreme import (
     Connection,
     DropReason,
     FellBehind,
-    NewEvent,
     Reconnected,
     StreamDeleted,
     StreamMissing,
@@ -257,10 +258,10 @@ async def test_soft_deleted_and_written_again(conn: Connection) -> None:
     await events.__aexit__(None, None, None)
 
 
-@pytest.mark.parametrize("metadata", [{"$tb": 3}, {"$tb": 1}, {"$maxCount": 1}])
+@pytest.mark.parametrize("metadata", [{"tb": 3}, {"tb": 1}, {"maxCount": 1}])
 async def test_truncated(conn: Connection, metadata: dict[str, int]) -> None:
     events, items = await open_live(conn, 3)
-    await conn.append("$$s", NewEvent("$metadata", json.dumps(metadata).encode(), is_json=True))
+    await set_metadata(conn, **metadata)
     await append(conn, 4)
     assert await take(items, 4) == [3, 4, 5, 6]
     await assert_silent(items)
@@ -355,26 +356,6 @@ async def test_a_refusal(command: int, answer: Any, kind: type[Exception]) -> No
 
 
 # --- leaving
-
-
-async def reach(peer: Peer, moment: str) -> Request:
-    """Bring a subscription to a moment at which its consumer waits for the server; the request it waits for."""
-    if moment == "the first page":
-        return await peer.receive(READ)
-    await give(peer, 0, end=moment != "a page ahead")
-    if moment == "a page ahead":
-        return await peer.receive(READ)
-    if moment == "the confirmation":
-        return await peer.receive(SUBSCRIBE)
-    request = await confirm_now(peer, 4)
-    if moment == "the rest":
-        return await peer.receive(READ)
-    await give(peer, end=True, last=0)
-    assert moment == "patience"
-    return request
-
-
-MOMENTS = ["the first page", "a page ahead", "the confirmation", "the rest", "patience"]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

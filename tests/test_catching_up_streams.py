@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import trio
 
@@ -16,6 +14,7 @@ from tests.following import (
     miss,
     open_to_each,
     push,
+    set_metadata,
     take,
     take_until,
     unsubscribed,
@@ -35,11 +34,6 @@ from trio_extreme import (
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 MISSING = StreamMissing("s")
-
-
-async def set_metadata(conn: Connection, **metadata: int) -> None:
-    data = json.dumps({f"${name}": value for name, value in metadata.items()}).encode()
-    await conn.append("$$s", NewEvent("$metadata", data, is_json=True))
 
 
 # --- streams that are not there, or not all of them
