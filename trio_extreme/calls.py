@@ -199,7 +199,10 @@ class Calls:
             slot.fail(error)
 
     def taken(self, slot: Slot[Any], now: float) -> None:
-        """The writer took a slot out of the queue."""
+        """The writer took a slot out of the queue, or the queue let go of it when its session ended."""
+        if self._line.session is None and slot in self._calls and not slot.settled:
+            # It will wait for the next session: it makes no room for others.
+            return
         self._forget_bytes(slot)
         if slot.operation.prompt:
             slot.expires = min(slot.deadline, now + self.settings.attempt_timeout)
