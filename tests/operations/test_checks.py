@@ -122,9 +122,9 @@ def test_two_places_to_begin_at(start: Any, after: Any) -> None:
 
 
 def test_only_what_may_stand_there_is_named() -> None:
-    with pytest.raises(InvalidArgument, match="or ANY, NO_STREAM, STREAM_EXISTS$"):
+    with pytest.raises(InvalidArgument, match=r"or ANY, NO_STREAM, STREAM_EXISTS$"):
         check_expected(-3)
-    with pytest.raises(InvalidArgument, match="or ANY, NO_STREAM$"):
+    with pytest.raises(InvalidArgument, match=r"or ANY, NO_STREAM$"):
         check_expected_of_delete(-4)
 
 
