@@ -44,7 +44,7 @@ NARROW: dict[str, int] = {"buffer_events": 20, "page_size": 50}
 
 WARM_UP = 0.2
 """Which part of the time passes before the first census."""
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds after the last fault in which everybody must have caught up, on a machine that has other things to do."""
 REST = 4.0
 """Seconds after which what a stalled connection still held has come, even of an append that was given up, and Trio has
@@ -106,6 +106,11 @@ def tell(text: str) -> None:
 async def run_soak(plan: Plan) -> Outcome:
     """Run it all. What is wrong is told on standard error when it is noticed."""
     ledger = Ledger(tell)
+    with trio.fail_after(plan.seconds + 3 * PATIENCE):
+        return await _run_soak(plan, ledger)
+
+
+async def _run_soak(plan: Plan, ledger: Ledger) -> Outcome:
     async with running_node(*plan.node_options()) as node:
         settings = WIDE.replace(host="127.0.0.1", port=node.port)
         before = take_census()
@@ -180,13 +185,12 @@ class Soak:
         """Write while everything breaks; returns in calm, when all writers know as much as they ever will."""
         enough = trio.Event()
         await self._node.tell("storm")
-        async with trio.open_nursery() as writers, trio.open_nursery() as disturbance:
+        async with trio.open_nursery() as writers:
             for writer in self._crew.writers:
                 writers.start_soon(writer.run, enough)
-            disturbance.start_soon(self._crew.disturb)
-            await trio.sleep(seconds)
+            with trio.move_on_after(seconds):
+                await self._crew.disturb()
             enough.set()
-            disturbance.cancel_scope.cancel()
             await self._node.tell("calm")
             self._calm_since = trio.current_time()
 
