@@ -5,7 +5,7 @@ Afterwards the next request gets its own answer, no correlation id is in use, an
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -15,7 +15,17 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.sessions.steps import cancelled_at
 from tests.sessions.story import client_tasks
-from trio_extreme import ANY, Connection, Event, NewEvent, messages, open_connection
+from trio_extreme import (
+    ANY,
+    END,
+    AheadOfServer,
+    CaughtUp,
+    Connection,
+    NewEvent,
+    StreamMissing,
+    messages,
+    open_connection,
+)
 from trio_extreme.embedded import Node, open_node
 
 if TYPE_CHECKING:
@@ -116,6 +126,48 @@ async def subscribe_all_live(conn: Connection) -> None:
         await anext(events)
 
 
+async def subscribe(conn: Connection) -> None:
+    async with conn.subscribe(PEOPLE, page_size=2) as events:
+        items = events.with_notices()
+        assert [getattr(await anext(items), "number", None) for _ in range(SIZE + 1)] == [0, 1, 2, 3, 4, None]
+
+
+async def subscribe_and_break(conn: Connection) -> None:
+    """The next page is under way then."""
+    async with conn.subscribe(PEOPLE, page_size=2) as events:
+        async for event in events:
+            assert event.number == 0
+            break
+
+
+async def subscribe_batches(conn: Connection) -> None:
+    async with conn.subscribe(PEOPLE, after=0, page_size=2) as events:
+        batches = events.batches()
+        assert [[event.number for event in await anext(batches)] for _ in range(2)] == [[1, 2], [3, 4]]
+
+
+async def subscribe_from_end(conn: Connection) -> None:
+    """Left with more to come."""
+    async with conn.subscribe("live", start=END) as events:
+        assert await anext(events.with_notices()) in (CaughtUp(), StreamMissing("live"))
+        written = await conn.append("live", [NewEvent("t"), NewEvent("t"), NewEvent("t")])
+        assert (await anext(events)).number == written.first
+
+
+async def subscribe_beyond_end(conn: Connection) -> None:
+    """The master is asked."""
+    async with conn.subscribe(PEOPLE, after=100) as events:
+        assert await anext(events.with_notices()) == AheadOfServer(100, SIZE - 1)
+
+
+async def subscribe_all(conn: Connection) -> None:
+    async with conn.subscribe_all(start=END, page_size=2) as events:
+        written = await conn.append("live", NewEvent("t"))
+        # Others may write too.
+        while (await anext(events)).position != written.position:
+            pass
+
+
 ACTIONS: list[Action] = [
     ping,
     execute,
@@ -134,6 +186,12 @@ ACTIONS: list[Action] = [
     subscribe_live_batches,
     subscribe_live_notices,
     subscribe_all_live,
+    subscribe,
+    subscribe_and_break,
+    subscribe_batches,
+    subscribe_from_end,
+    subscribe_beyond_end,
+    subscribe_all,
 ]
 each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 
@@ -143,12 +201,22 @@ async def fill(conn: Connection) -> None:
     await conn.append("marker", NewEvent("t", b"marker"))
 
 
-async def cancel_at_each_step(conn: Connection, action: Action, check: Callable[[Connection], Awaitable[None]]) -> int:
+async def nothing_before() -> None:
+    await trio.lowlevel.checkpoint()
+
+
+async def cancel_at_each_step(
+    conn: Connection,
+    action: Action,
+    check: Callable[[Connection], Awaitable[None]],
+    before: Callable[[], Awaitable[None]] = nothing_before,
+) -> int:
     """Do it again and again, cancelled one step later each time, until it comes to its end; how many steps it has."""
     of_all = check is check_all_quiet
     for step in count(1):
         assert step < TOO_MANY
         try:
+            await before()
             with cancelled_at(step, of_all=of_all) as cancelled:
                 await action(conn)
             await check(conn)
@@ -183,6 +251,21 @@ async def test_alone_at_each_step_of_anything(action: Action, autojump_clock: Mo
         await fill(conn)
         tasks = client_tasks()
         assert await cancel_at_each_step(conn, action, check_all_quiet) > 3
+        assert client_tasks() == tasks
+
+
+@each_action
+async def test_begun_while_offline_at_each_step_of_anything(action: Action, autojump_clock: MockClock) -> None:
+    """It waits for the next session, to which nothing is sent for a caller that has gone."""
+    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
+
+        async def lose_connection() -> None:
+            node.faults.kill_connections()
+            await wait_all_tasks_blocked()
+
+        await fill(conn)
+        tasks = client_tasks()
+        assert await cancel_at_each_step(conn, action, check_all_quiet, lose_connection) > 3
         assert client_tasks() == tasks
 
 
@@ -280,40 +363,3 @@ async def test_what_was_not_sent_when_its_caller_went_is_never_sent(autojump_clo
                 await conn.append("never", NewEvent("t"))
             assert scope.cancelled_caught
         assert await conn.last_number("never") is None
-
-
-async def test_cancelling_an_iteration_loses_no_event(autojump_clock: MockClock) -> None:
-    """At each step of the iterator's own task, again and again on the same iterator."""
-    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
-        await fill(conn)
-        for step in range(1, 12):
-            reader = conn.read_stream(PEOPLE, page_size=2)
-            assert await collect_with_cancellations(reader, step) == [0, 1, 2, 3, 4]
-            async with conn.read_stream(PEOPLE, page_size=2) as ahead:
-                assert await collect_with_cancellations(ahead, step) == [0, 1, 2, 3, 4]
-
-
-async def test_cancelling_a_live_iteration_loses_no_event(autojump_clock: MockClock) -> None:
-    async with open_node(port=None) as node, open_connection(node.settings, connect=node.connect) as conn:
-        for step in range(1, 12):
-            stream = f"live-{step}"
-            async with conn.subscribe_live(stream) as events, trio.open_nursery() as nursery:
-                nursery.start_soon(append_slowly, conn, stream)
-                assert await collect_with_cancellations(events, step) == [0, 1, 2, 3, 4]
-
-
-async def append_slowly(conn: Connection, stream: str) -> None:
-    for _ in range(SIZE):
-        await conn.append(stream, NewEvent("t"))
-
-
-async def collect_with_cancellations(events: AsyncIterator[Event], step: int) -> list[int]:
-    """The next five numbers, each attempt to get one cancelled at a step, as long as that makes a difference."""
-    numbers: list[int] = []
-    while len(numbers) < SIZE:
-        with cancelled_at(step, of_all=False):
-            numbers.append((await anext(events)).number)
-            continue
-        # A cancelled one is tried again; at the first steps it would be cancelled for ever.
-        numbers.append((await anext(events)).number)
-    return numbers
