@@ -123,7 +123,8 @@ async def follow(
         nursery.start_soon(write, conn, range(STORED, SIZE), 0.01)
         if meanwhile is not None:
             nursery.start_soon(meanwhile)
-        return await collect(way(events), step, of_all=of_all)
+        seen = await collect(way(events), step, of_all=of_all)
+    return seen
 
 
 @each_way
