@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("autojump_clock")
 CONNECTED = Connected("h", 1113)
 LOST = Lost(ConnectionLost("gone"))
 CLOSED = Closed(ConnectionClosed("left"))
+REASON = LOST.reason
 
 
 class Watcher:
@@ -48,16 +49,16 @@ def connected(*more: Change) -> Changes:
 
 
 async def test_it_begins_with_the_present_state_and_ends_after_closed(nursery: trio.Nursery) -> None:
-    changes = connected(LOST, Reconnecting(1, 0.5))
+    changes = connected(LOST, Reconnecting(1, 0.5, REASON))
     watcher = Watcher(nursery, changes.watch())
     await settle()
-    assert watcher.seen == [Reconnecting(1, 0.5)]
+    assert watcher.seen == [Reconnecting(1, 0.5, REASON)]
     changes.note(CONNECTED)
     await settle()
-    assert watcher.seen == [Reconnecting(1, 0.5), CONNECTED]
+    assert watcher.seen == [Reconnecting(1, 0.5, REASON), CONNECTED]
     changes.note(CLOSED)
     await settle()
-    assert watcher.seen == [Reconnecting(1, 0.5), CONNECTED, CLOSED]
+    assert watcher.seen == [Reconnecting(1, 0.5, REASON), CONNECTED, CLOSED]
     assert watcher.ended
 
 
@@ -65,10 +66,10 @@ async def test_several_that_come_at_once(nursery: trio.Nursery) -> None:
     changes = connected()
     watcher = Watcher(nursery, changes.watch())
     await settle()
-    for change in (LOST, Reconnecting(1, 0), CONNECTED, LOST):
+    for change in (LOST, Reconnecting(1, 0, REASON), CONNECTED, LOST):
         changes.note(change)
     await settle()
-    assert watcher.seen == [CONNECTED, LOST, Reconnecting(1, 0), CONNECTED, LOST]
+    assert watcher.seen == [CONNECTED, LOST, Reconnecting(1, 0, REASON), CONNECTED, LOST]
     nursery.cancel_scope.cancel()
 
 
@@ -118,7 +119,7 @@ async def test_two_tasks_at_one_iterator_share_what_comes(nursery: trio.Nursery)
     watchers = [Watcher(nursery, watching) for _ in range(2)]
     await settle()
     for attempt in range(10):
-        changes.note(Reconnecting(attempt, 0))
+        changes.note(Reconnecting(attempt, 0, REASON))
         await settle()
     assert sorted(change.attempt for watcher in watchers for change in watcher.seen) == list(range(10))  # type: ignore[union-attr]
     nursery.cancel_scope.cancel()
@@ -128,10 +129,10 @@ async def test_who_is_far_behind_misses_the_oldest() -> None:
     changes = connected()
     watching = changes.watch()
     for attempt in range(3 * KEPT):
-        changes.note(Reconnecting(attempt, 0))
+        changes.note(Reconnecting(attempt, 0, REASON))
     changes.note(CLOSED)
     seen = [change async for change in watching]
-    assert seen == [*(Reconnecting(attempt, 0) for attempt in range(2 * KEPT + 1, 3 * KEPT)), CLOSED]
+    assert seen == [*(Reconnecting(attempt, 0, REASON) for attempt in range(2 * KEPT + 1, 3 * KEPT)), CLOSED]
     assert len(seen) == KEPT
 
 
@@ -139,9 +140,9 @@ async def test_who_is_just_not_too_far_behind_misses_none() -> None:
     changes = connected()
     watching = changes.watch()
     for attempt in range(KEPT - 1):
-        changes.note(Reconnecting(attempt, 0))
+        changes.note(Reconnecting(attempt, 0, REASON))
     assert await anext(watching) == CONNECTED
-    assert await anext(watching) == Reconnecting(0, 0)
+    assert await anext(watching) == Reconnecting(0, 0, REASON)
 
 
 async def test_cancelling_loses_none() -> None:
@@ -172,6 +173,6 @@ async def test_each_step_is_a_checkpoint() -> None:
 async def test_nobody_has_to_watch() -> None:
     changes = Changes()
     for attempt in range(100_000):
-        changes.note(Reconnecting(attempt, 0))
-    assert await anext(changes.watch()) == Reconnecting(99_999, 0)
+        changes.note(Reconnecting(attempt, 0, REASON))
+    assert await anext(changes.watch()) == Reconnecting(99_999, 0, REASON)
     assert changes.newest - changes.oldest == KEPT - 1

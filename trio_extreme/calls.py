@@ -47,6 +47,10 @@ MAX_LOSSES = 2
 """Sessions in a row that may die of a request: it is not sent to a third one."""
 
 
+GRAIN = 0.02
+"""Seconds by which a deadline may be late: to look for each of many alone would cost more than all the rest."""
+
+
 class Calls:
     """All calls of one connection, wherever they wait."""
 
@@ -62,7 +66,9 @@ class Calls:
         self._calls: dict[Slot[Any], None] = {}
         # Those of them that wait for a session, in the order in which they are to be sent.
         self._held: dict[Slot[Any], None] = {}
-        self._look_ups = LookUps(line, self._look, self._settle_look_up, self._wall_clock)
+        # Those that wait, by stream, because of others before them it must be found out first what became of them.
+        self._behind: dict[str, dict[Slot[Any], None]] = {}
+        self._look_ups = LookUps(line, self._look, self._settle_look_up, self._go_on)
         self._nap = trio.CancelScope()
 
     def __repr__(self) -> str:
@@ -70,6 +76,11 @@ class Calls:
 
     def __contains__(self, slot: object) -> bool:
         return slot in self._calls
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions there have been."""
+        return self._line.sessions
 
     # --- making a call
 
@@ -88,6 +99,8 @@ class Calls:
         """
         until = self.deadline() if deadline is None else deadline
         slot = Slot(operation, self.encode(credentials), until, self.door.leave, is_page=is_page)
+        if operation.look_in is not None:
+            slot.began = self._now()
         # A deadline that was carried over may come before the sweeper means to look next.
         self._nap.deadline = min(self._nap.deadline, until)
         await self.enter(slot)
@@ -121,8 +134,10 @@ class Calls:
     def abandon(self, slot: Slot[Any]) -> None:
         """Nobody waits for this request any more."""
         self.release(slot)
-        if slot in self._held:
-            del self._held[slot]
+        behind = self._behind.get(slot.operation.look_in or "", {})
+        if slot in self._held or slot in behind:
+            self._held.pop(slot, None)
+            behind.pop(slot, None)
             self._forget_bytes(slot)
         self._look_ups.forget(slot)
         self._line.forget(slot)
@@ -131,6 +146,11 @@ class Calls:
     def release(self, slot: Slot[Any]) -> None:
         """It is no call any more; what it has opened stays open."""
         del self._calls[slot]
+
+    def adopt(self, slot: Slot[Any]) -> None:
+        """It is a call again: what it had opened is to be opened anew. Nothing holds it up at the door."""
+        self._calls[slot] = None
+        self.submit(slot)
 
     def deadline(self) -> float:
         """When a call that begins now is out of time."""
@@ -171,16 +191,30 @@ class Calls:
     def submit(self, slot: Slot[Any]) -> None:
         """Have it sent, now or by the next session; all of it counts until then."""
         self.door.readmit(slot)
-        session = self._line.session
-        if session is not None:
-            session.submit(slot)
-            return
-        slot.renew()
-        if self.ended is None:
-            self._held[slot] = None
-        else:
+        stream = slot.operation.look_in
+        if self.ended is not None:
+            slot.renew()
             self._forget_bytes(slot)
             slot.fail(self.ended)
+        elif stream is not None and self._look_ups.looks_into(stream):
+            slot.renew()
+            self._behind.setdefault(stream, {})[slot] = None
+        else:
+            self._send(slot)
+
+    def _send(self, slot: Slot[Any]) -> None:
+        session = self._line.session
+        if session is None:
+            slot.renew()
+            self._held[slot] = None
+        else:
+            session.submit(slot)
+
+    def _go_on(self, stream: str) -> None:
+        """It is known what became of the appends to this stream: those behind them are next."""
+        for slot in self._behind.pop(stream, ()):
+            if not slot.settled:
+                self.submit(slot)
 
     # --- sessions
 
@@ -293,11 +327,15 @@ class Calls:
 
     async def _settle(self, slot: Slot[T], refusal: ServerError) -> T:
         """The meaning of a refusal. It is of this attempt alone: an earlier one may have been carried out."""
+        if slot.operation.believes(refusal):
+            raise refusal
         try:
             return slot.operation.settle(refusal)  # noqa: ASYNC910 - the answer was waited for
         except ServerError as error:
             if not isinstance(error, WrongExpectedVersion) or slot.operation.look_in is None:
                 raise self._unknown(slot, error) from error
+        if self.ended is not None:
+            self._raise_for(slot, fresh(self.ended))
         self._line.forget(slot)
         slot.refusal = refusal
         self._wait_for_look_up(slot)
@@ -347,11 +385,8 @@ class Calls:
             slot.doubtful = False
             slot.fail(slot.refusal)
         else:
-            self.submit(slot)
-
-    def _wall_clock(self, moment: float) -> float:
-        """Seconds since 1970 at a moment of Trio's clock."""
-        return self._now() - (trio.current_time() - moment)
+            self.door.readmit(slot)
+            self._send(slot)
 
     # --- deadlines
 
@@ -373,7 +408,7 @@ class Calls:
                     due = slot.deadline
                 if now < due < wake:
                     wake = due
-            with trio.CancelScope(deadline=wake) as self._nap:
+            with trio.CancelScope(deadline=max(wake, now + GRAIN)) as self._nap:
                 await trio.sleep_forever()
 
     def _expire(self, slot: Slot[Any], now: float) -> None:

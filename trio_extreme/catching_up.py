@@ -17,6 +17,7 @@ from trio_extreme.errors import (
     CheckpointBeyondEnd,
     ConnectionLost,
     DropReason,
+    FrameTooLarge,
     ProtocolError,
     ServerError,
     StreamDeleted,
@@ -48,6 +49,9 @@ logger = logging.getLogger("trio_extreme")
 PATIENCE = 1.0
 """Seconds for which pages may end before what the server has confirmed: it shows some records a little later than it
 counts them, and some never (docs/protocol.md, pitfall 32)."""
+
+PUSH_PATIENCE = 10.0
+"""Seconds for which they may end before what was pushed to us, which must be readable before long."""
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.001, 0.25
 
@@ -228,18 +232,25 @@ class CatchUpSubscription(Subscription[E]):
             self._told_missing = True
             self._out.append(StreamMissing(self._stream))
         self._at_end = True
+        if self._track.withholds:
+            self._settle_for_less()
         if self._feed is not None:
             self._go_live()
 
     async def _be_patient(self) -> None:
         """Pages end before what is pushed begins: read again a little later, but not for ever."""
-        if self._waited >= PATIENCE:
-            self._track.settle_for_less()
+        if self._waited >= (PUSH_PATIENCE if self._track.withholds else PATIENCE):
+            self._settle_for_less()
             self._go_live()
         else:
             wait = min(_LONGEST_WAIT, max(_FIRST_WAIT, self._waited))
             self._waited += wait
             await trio.sleep(wait)
+
+    def _settle_for_less(self) -> None:
+        events = self._track.settle_for_less()
+        if events:
+            self._out.append(events)
 
     def _came(self) -> None:
         """Something came from the server: say so, if it could not for a while."""
@@ -256,13 +267,9 @@ class CatchUpSubscription(Subscription[E]):
             self._pause = 0.0
         operation = Subscribe(self._stream, resolve_links=self._resolve_links)
         feed = _Feed(self._engine.settings)
-        try:
-            confirmation, leave = await self._engine.feeds.open(
-                operation, feed.mailbox, self._credentials, lasting=False, deadline=inf
-            )
-        except SubscriptionDropped as dropped:
-            self._dropped(dropped)
-            return
+        confirmation, leave = await self._engine.feeds.open(
+            operation, feed.mailbox, self._credentials, lasting=False, deadline=inf
+        )
         feed.confirmed(leave)
         self._feed = feed
         self._came()
@@ -302,13 +309,8 @@ class CatchUpSubscription(Subscription[E]):
             messages, ending = self._read_pushed(frames)
             if messages:
                 self._take_pushed(messages)
-            if isinstance(ending, SubscriptionDropped):
-                self._interrupted = True
-                self._dropped(ending)
-            elif ending is not None:
-                self._stop(ending)
-            if isinstance(ending, ProtocolError):
-                self._engine.line.give_up(ending)
+            if ending is not None:
+                self._ended(ending)
 
     def _take_pushed(self, messages: Any) -> None:
         self._backoff.reset()
@@ -321,12 +323,16 @@ class CatchUpSubscription(Subscription[E]):
             self._live = self._at_end = False
             self._waited = 0.0
 
-    def _dropped(self, dropped: SubscriptionDropped) -> None:
-        """The server ended it, as it does when it stops: go on in the next session, or here after a while."""
-        if dropped.reason is not DropReason.UNSUBSCRIBED:
-            raise dropped
-        self._pause = self._backoff.next()
-        self._read_on()
+    def _ended(self, ending: TrioExtremeError) -> None:
+        """The server ended it. A server that stops does: go on in the next session then, or here a little later."""
+        if isinstance(ending, SubscriptionDropped) and ending.reason is DropReason.UNSUBSCRIBED:
+            self._interrupted = True
+            self._pause = self._backoff.next()
+            self._read_on()
+        else:
+            self._stop(ending)
+        if isinstance(ending, ProtocolError):
+            self._engine.line.give_up(ending)
 
     def _read_on(self) -> None:
         """Go back to pages."""
@@ -337,7 +343,8 @@ class CatchUpSubscription(Subscription[E]):
 
     async def _check_end(self, page: Any, last_number: int | None) -> None:
         """Once a session: is our place beyond what the server has? A lagging replica looks the same: ask the master."""
-        if self._checked_end:
+        # A page that was fetched ahead in an earlier session tells nothing of this one.
+        if self._checked_end or not self._pager.is_fresh:
             return
         if self._track.may_be_ahead(page, last_number):
             ahead = await self._ask_master()
@@ -350,7 +357,7 @@ class CatchUpSubscription(Subscription[E]):
             page = await self._engine.calls.call(self._track.probe(), self._credentials, deadline=inf)
         except StreamNotFound as error:
             return self._track.ahead_of(None, error.last_number)
-        except (ServerError, ConnectionLost):
+        except (ServerError, ConnectionLost, FrameTooLarge):
             # No master, or none that tells us: it is not confirmed.
             return None
         return self._track.ahead_of(page, None)

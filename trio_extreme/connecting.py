@@ -48,6 +48,9 @@ def _system_words(error: OSError) -> str:
     return str(inner or error)
 
 
+_SMALLEST_BOUND = 0.001
+
+
 class Backoff:
     """Delays with full jitter: at random below a bound that doubles, so that many clients do not come back at once."""
 
@@ -60,7 +63,8 @@ class Backoff:
         """Seconds to wait before the next attempt."""
         most = self._settings.max_reconnect_delay
         delay = self._rng.uniform(0, min(most, self._bound))
-        self._bound = min(most, self._bound * 2)
+        # Where the first comes at once, the next ones do not.
+        self._bound = min(most, max(_SMALLEST_BOUND, self._bound * 2))
         return delay
 
     def reset(self) -> None:

@@ -1,7 +1,8 @@
 """One connection: session after session, and what waits for them.
 
 The supervisor (`run`) owns the session, the session owns the socket. A new session sends what lasts, then what was kept
-in the order in which it came, then what is new.
+in the order in which it came, then what is new. Where it must be found out first whether an append was executed, what
+goes to the same stream waits behind it.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class Engine:
         self.settings = settings
         self.line = Line()
         self.calls = Calls(settings, self.line, now)
-        self.feeds = Feeds(self.calls, self.line, self.backoff)
+        self.feeds = Feeds(self.calls, self.line)
         self.changes = Changes()
         self._connect = connect
         self._rng = rng or Random()  # noqa: S311 - ids that must differ, and delays that should
@@ -98,17 +99,19 @@ class Engine:
         attempts = Attempts(self.settings, self._rng, self.settings.first_attempts)
         while self.calls.ended is None:
             try:
-                cause = await self._attempt(task_status)
+                reason = await self._attempt(task_status)
             except AskAgain as again:
-                delay = self._failed(attempts, again.error)
+                reason = again.error
+                delay = self._failed(attempts, reason)
             except TrioExtremeError as error:
-                delay = self._failed(attempts, error)
+                reason = error
+                delay = self._failed(attempts, reason)
             else:
                 attempts = Attempts(self.settings, self._rng, self.settings.max_attempts)
-                delay = attempts.lost(cause)
-                self.changes.note(Lost(cause))
+                delay = attempts.lost(reason)
+                self.changes.note(Lost(reason))
             if self.calls.ended is None:
-                self.changes.note(Reconnecting(attempts.count + 1, delay))
+                self.changes.note(Reconnecting(attempts.count + 1, delay, reason))
                 await trio.sleep(delay)
         await trio.sleep_forever()
 
@@ -139,6 +142,7 @@ class Engine:
                 await self._started(task_status)
             await session.ended()
             nursery.cancel_scope.cancel()
+        self.line.disconnect()
         return session.cause or ConnectionLost("the connection is lost")
 
     async def _introduce(self, session: Session) -> None:

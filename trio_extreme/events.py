@@ -296,7 +296,7 @@ class Event(RecordedEvent):
         return None
 
     @property
-    def checkpoint(self) -> int | Position:
+    def checkpoint(self) -> int:
         """What to keep to go on after this event: its number (the link's, where there is one)."""
         link = self.link
         return self.number if link is None else link.number
@@ -319,8 +319,9 @@ class LogEvent(PushedEvent):
 
     __slots__ = ()
 
+    # Where a number does for events of a stream it does not here. Whoever keeps checkpoints of both knows which.
     @property
-    def checkpoint(self) -> Position:
+    def checkpoint(self) -> Position:  # type: ignore[override]
         """What to keep to go on after this event: its position."""
         return self.position
 

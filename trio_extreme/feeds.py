@@ -7,20 +7,19 @@ as the mark of a possible gap. One that does not last ends with its session, and
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
 
 from trio_extreme.calls import ASK_AGAIN_DELAY
-from trio_extreme.errors import ProtocolError, StreamDeleted, TrioExtremeError
-from trio_extreme.operations.base import AskAgain
+from trio_extreme.errors import ConnectionLost, StreamDeleted, TrioExtremeError
 from trio_extreme.pending import Interrupted, SubscriptionSlot, fresh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_extreme.calls import Calls
-    from trio_extreme.connecting import Backoff
     from trio_extreme.line import Line
     from trio_extreme.mailbox import Mailbox
     from trio_extreme.operations.subscribing import Confirmation, Subscribe
@@ -28,12 +27,11 @@ if TYPE_CHECKING:
 
 
 class Feeds:
-    """The feeds of one connection."""
+    """The feeds of one connection. While one is being opened it is a call; then it is none any more."""
 
-    def __init__(self, calls: Calls, line: Line, backoff: Callable[[], Backoff]) -> None:
+    def __init__(self, calls: Calls, line: Line) -> None:
         self._calls = calls
         self._line = line
-        self._backoff = backoff
         self._lasting: dict[SubscriptionSlot, None] = {}
 
     def __repr__(self) -> str:
@@ -93,53 +91,43 @@ class Feeds:
 
     def _close(self, slot: SubscriptionSlot) -> None:
         self._lasting.pop(slot, None)
-        self._line.forget(slot)
-        slot.leave()
-        # Whoever is opening it again may stop.
-        slot.event.set()
+        if slot in self._calls:
+            if not slot.settled:
+                # Whoever sees to its opening may stop.
+                slot.fail(ConnectionLost("nobody waits for it any more"))
+            self._calls.abandon(slot)
+        else:
+            self._line.forget(slot)
 
     def _interrupted(self, slot: SubscriptionSlot) -> None:
         """The server ended a lasting feed, as it does when it stops."""
         if slot in self._lasting:
-            self._line.forget(slot)
-            self._line.begin(self._confirm, slot, ASK_AGAIN_DELAY)
+            self._line.begin(self._open_later, slot)
+
+    async def _open_later(self, slot: SubscriptionSlot) -> None:
+        await trio.sleep(ASK_AGAIN_DELAY)
+        if slot in self._lasting:
+            self._open_again(slot)
 
     def _open_again(self, slot: SubscriptionSlot) -> None:
-        """Have a lasting feed confirmed anew by the present session, if there is one."""
-        if self._line.session is not None:
+        """Have a lasting feed confirmed anew, if there is a session. It is a call again, which may outlive that."""
+        if self._line.session is None:
+            return
+        if slot not in self._calls:
             self._line.forget(slot)
-            self._calls.submit(slot)
-            self._line.begin(self._confirm, slot, 0.0)
+            slot.deadline = inf
+            self._calls.adopt(slot)
+        self._line.begin(self._confirm, slot)
 
-    async def _confirm(self, slot: SubscriptionSlot, delay: float) -> None:
+    async def _confirm(self, slot: SubscriptionSlot) -> None:
         """See a lasting feed through to its confirmation, or to the refusal that its consumer is told."""
-        backoff = self._backoff()
-        while True:
-            if delay:
-                await trio.sleep(delay)
-                if slot not in self._lasting:
-                    return
-                self._line.forget(slot)
-                self._calls.submit(slot)
-            with trio.move_on_after(self._calls.settings.attempt_timeout):
-                await slot.event.wait()
-            if slot not in self._lasting or (slot.settled and self._is_done(slot)):
-                return
-            delay = ASK_AGAIN_DELAY + backoff.next()
-
-    def _is_done(self, slot: SubscriptionSlot) -> bool:
-        """Whether it is confirmed, or refused for good. False to ask again."""
         try:
-            if slot.answer is None:
-                raise slot.failure()
-            confirmation = slot.operation.decide(slot.answer[0], slot.answer[3])
+            confirmation = await self._calls.answer(slot)
             if confirmation.is_of_deleted:
                 raise StreamDeleted(slot.stream)
-        except AskAgain:
-            return False
         except TrioExtremeError as error:
             self._close(slot)
             slot.mailbox.end(error)
-            if isinstance(error, ProtocolError):
-                self._line.give_up(error)
-        return True
+        else:
+            if slot in self._calls:
+                self._calls.release(slot)

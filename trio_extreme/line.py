@@ -34,6 +34,10 @@ class Line:
         self._nursery = nursery
         self.sessions += 1
 
+    def disconnect(self) -> None:
+        """The session has ended, and so have its tasks: keep nothing of it."""
+        self._session = self._nursery = None
+
     @property
     def session(self) -> Session | None:
         """The session, as long as it has not ended."""

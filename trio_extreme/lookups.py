@@ -6,6 +6,7 @@ session, and ends where nobody waits any more.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
@@ -27,11 +28,15 @@ if TYPE_CHECKING:
     Ask: TypeAlias = Callable[[ReadStream, bytes], Awaitable[StreamPage]]
 
 
+MOST_AT_ONCE = 16
+"""Streams that are looked into at the same time."""
+
+
 class LookUps:
     """Who waits for a look into which stream.
 
-    `ask` sends a request with credentials. `settle` is given a slot and what was found out about it; `wall_clock` tells
-    when a call began, in seconds since 1970.
+    `ask` sends a request with credentials. `settle` is given a slot and what was found out about it; `done` the name of
+    a stream into which nobody waits for a look any more.
     """
 
     def __init__(
@@ -39,13 +44,17 @@ class LookUps:
         line: Line,
         ask: Ask,
         settle: Callable[[Slot[Any], Verdict, int, int], None],
-        wall_clock: Callable[[float], float],
+        done: Callable[[str], None],
     ) -> None:
         self._line = line
         self._ask = ask
         self._settle = settle
-        self._wall_clock = wall_clock
+        self._done = done
         self._waiting: dict[Key, dict[Slot[Any], None]] = {}
+        # How many of these keys name a stream.
+        self._streams: Counter[str] = Counter()
+        # Many pages that were asked for at once would get us cut off, if we read them more slowly than they come.
+        self._few = trio.Semaphore(MOST_AT_ONCE)
         self._looking: dict[Key, trio.CancelScope] = {}
         # Where the last session ended in the middle of a look.
         self._interrupted: set[Key] = set()
@@ -53,8 +62,15 @@ class LookUps:
     def add(self, slot: Slot[Any]) -> None:
         """Look whether this append is there, now or in the next session."""
         key = _key(slot)
-        self._waiting.setdefault(key, {})[slot] = None
+        if key not in self._waiting:
+            self._waiting[key] = {}
+            self._streams[key[0]] += 1
+        self._waiting[key][slot] = None
         self._look(key)
+
+    def looks_into(self, stream: str) -> bool:
+        """Whether anybody waits for a look into this stream."""
+        return stream in self._streams
 
     def forget(self, slot: Slot[Any]) -> bool:
         """Nobody wants to know any more; whether anybody did."""
@@ -76,6 +92,10 @@ class LookUps:
         looking = self._looking.pop(key, None)
         if looking is not None:
             looking.cancel()
+        self._streams[key[0]] -= 1
+        if not self._streams[key[0]]:
+            del self._streams[key[0]]
+            self._done(key[0])
 
     def connected(self) -> None:
         """There is a session: look into all streams that are waited for."""
@@ -92,16 +112,21 @@ class LookUps:
         """Look for all who wait, and again for those who came meanwhile."""
         with scope:
             while slots := tuple(self._waiting.get(key, ())):
-                oldest = min([self._wall_clock(slot.started) for slot in slots])
+                oldest = min([slot.began for slot in slots])
                 look = LookUp(key[0], [event_id for slot in slots for event_id in _ids(slot)], oldest)
-                if not await self._read(look, key[1]) and key not in self._interrupted:
+                async with self._few:
+                    seen = await self._read(look, key[1])
+                if not seen and key not in self._interrupted:
                     # The next session begins anew; but it may have died of this, so that no third one tries.
                     self._interrupted.add(key)
                     return
                 self._interrupted.discard(key)
-                for slot in slots:
-                    if self.forget(slot):
-                        self._settle(slot, *look.finding(_ids(slot)))
+                waiting = [slot for slot in slots if slot in self._waiting.get(key, ())]
+                # What is sent again goes before what waits behind the look.
+                for slot in waiting:
+                    self._settle(slot, *look.finding(_ids(slot)))
+                for slot in waiting:
+                    self.forget(slot)
 
     async def _read(self, look: LookUp, credentials: bytes) -> bool:
         """Read until it is known what can be known. False where the session ended before."""

@@ -71,10 +71,14 @@ class Lost:
 
 @dataclass(frozen=True, slots=True)
 class Reconnecting:
-    """An attempt to connect again comes in `delay` seconds; `attempt` counts from 1 since the connection broke."""
+    """An attempt to connect again comes in `delay` seconds; `attempt` counts from 1 since the connection broke.
+
+    `reason`: what the attempt before it failed with; for the first, what the connection broke of.
+    """
 
     attempt: int
     delay: float
+    reason: TrioExtremeError
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_DROPPED = int(Command.SUBSCRIPTION_DROPPED)
 _PREFIX_SIZE = LENGTH_SIZE + HEADER_SIZE
 
 
@@ -59,6 +60,7 @@ class Slot(Generic[T]):
     __slots__ = (
         "_on_left",
         "answer",
+        "began",
         "correlation",
         "credentials",
         "deadline",
@@ -77,7 +79,6 @@ class Slot(Generic[T]):
         "refusal",
         "sent",
         "size",
-        "started",
     )
 
     def __init__(
@@ -94,9 +95,10 @@ class Slot(Generic[T]):
         self.payload = operation.payload()
         #: Bytes of the frame.
         self.size = _PREFIX_SIZE + len(credentials) + len(self.payload)
-        #: When the call began and when it ends, by Trio's clock.
-        self.started = trio.current_time()
+        #: When the call ends, by Trio's clock; and when it began, in seconds since 1970, where that may be asked. The
+        #: difference of two readings of Trio's clock would not do: it stands still while the machine sleeps.
         self.deadline = deadline
+        self.began = 0.0
         #: A page: not to be asked for again as it is where its session died, but in a smaller one.
         self.is_page = is_page
         #: Whether it has a place behind the door; given back when there is an answer, whoever fetches it when.
@@ -198,7 +200,7 @@ class SubscriptionSlot(Slot[Confirmation]):
         super().__init__(operation, credentials, deadline, on_left)
         self.mailbox = mailbox
         self.stream = operation.stream
-        #: It was open once, and is not, or not known to be, any more.
+        #: It was open once and ended: what comes after may have a gap before it.
         self.interrupted = False
         self._on_interrupted = on_interrupted
 
@@ -218,20 +220,20 @@ class SubscriptionSlot(Slot[Confirmation]):
         if frames and frames[0][0] == self.operation.answer:
             frames = frames[1:]
         if frames and self.is_open:
-            self.dropped |= frames[-1][0] == Command.SUBSCRIPTION_DROPPED
-            if self.dropped and self._is_interruption(frames[-1]):
-                self._interrupt(frames[:-1])
+            if frames[-1][0] == _DROPPED:
+                self._drop(frames)
             else:
                 self.mailbox.put(frames)
 
-    def _is_interruption(self, frame: Frame) -> bool:
-        """A server that shuts down says Unsubscribed. To who lasts that is no end."""
-        return self._on_interrupted is not None and is_unsubscribed(frame[3])
-
-    def _interrupt(self, frames: list[Frame]) -> None:
-        assert self._on_interrupted is not None
-        if frames:
-            self.mailbox.put(frames)
+    def _drop(self, frames: list[Frame]) -> None:
+        """The server ends it. That it shuts down, which it tells as Unsubscribed, is no end to who lasts."""
+        self.dropped = True
+        end = [frame[0] for frame in frames].index(_DROPPED)
+        if self._on_interrupted is None or not is_unsubscribed(frames[end][3]):
+            self.mailbox.put(frames[: end + 1])
+            return
+        if end:
+            self.mailbox.put(frames[:end])
         self.interrupted = True
         self._on_interrupted(self)
 

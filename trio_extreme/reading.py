@@ -44,6 +44,7 @@ class Pager:
         self._request = request
         self._ahead: Slot[Any] | None = None
         self._asked = 0
+        self._session = 0
 
     async def fetch(self, deadline: float, most: int = MAX_READ) -> Any:
         """The page of `request`, or the one that was fetched ahead. Raises what a read raises."""
@@ -69,13 +70,22 @@ class Pager:
             return await self._calls.finish(slot, deadline)
         self._asked = min(most, self._sizer.count)
         operation = self._request(self._asked)
-        return await self._calls.call(operation, self._credentials, deadline=deadline, is_page=True)
+        try:
+            return await self._calls.call(operation, self._credentials, deadline=deadline, is_page=True)
+        finally:
+            self._session = self._calls.sessions
 
     async def fetch_ahead(self, most: int = MAX_READ) -> None:
         """Have the next page on its way while this one is worked on."""
         self._asked = min(most, self._sizer.count)
+        self._session = self._calls.sessions
         self._ahead = self._calls.begin(self._request(self._asked), self._credentials)
         await _let_others_run()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the last page was asked for in the present session."""
+        return self._session == self._calls.sessions
 
     def drop(self) -> None:
         """Forget the page that was fetched ahead."""

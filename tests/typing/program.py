@@ -57,7 +57,7 @@ async def read(conn: Connection) -> None:
     event = assert_type(await conn.read_event("people", END), Event)
     assert_type(event.number, int)
     assert_type(event.data, bytes)
-    assert_type(event.checkpoint, int | Position)
+    assert_type(event.checkpoint, int)
     assert_type(event.json(), Any)
     async for one in conn.read_stream("people", start=event.number, backwards=True, count=10):
         assert_type(one, Event)

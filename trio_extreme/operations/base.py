@@ -101,6 +101,10 @@ class Operation(ABC, Generic[T]):
         """The value, where refusing a repeated request shows that an earlier one was carried out; else raises it."""
         raise refusal
 
+    def believes(self, refusal: ServerError) -> bool:  # noqa: ARG002 - for who knows more
+        """Whether refusing a repeated request shows that no earlier one was carried out."""
+        return False
+
     def refused(self, command: int, payload: bytes) -> T:
         """The meaning of an answer that is not `answer`'s."""
         if command == Command.NOT_HANDLED:

@@ -56,9 +56,14 @@ class Track(ABC, Generic[E, P]):
     def reached(self) -> bool:
         """Whether everything before what is pushed has been read."""
 
+    @property
     @abstractmethod
-    def settle_for_less(self) -> None:
-        """The pages end before what was aimed at, and have done so for a while: take what is pushed for the next."""
+    def withholds(self) -> bool:
+        """Whether pushed events wait for pages that bring what may be missing before them."""
+
+    @abstractmethod
+    def settle_for_less(self) -> Sequence[E]:
+        """Pages end before what was aimed at, and have done so for a while. What was withheld is next then."""
 
     @abstractmethod
     def may_be_ahead(self, page: P | None, last_number: int | None) -> bool:
@@ -88,6 +93,7 @@ class StreamTrack(Track[Event, StreamPage]):
         self._require_master = require_master
         self._target = -1
         self._last_known = -1
+        self._withheld: Sequence[ResolvedEvent] = ()
 
     def operation(self, count: int) -> ReadStream:
         """The request for the page that begins here."""
@@ -116,10 +122,11 @@ class StreamTrack(Track[Event, StreamPage]):
 
     def _take_one_by_one(self, messages: Sequence[ResolvedEvent]) -> Pushed[Event]:
         new: list[ResolvedEvent] = []
-        for message in messages:
+        for index, message in enumerate(messages):
             number = _number(message)
             if number > self.next:
                 self._target = _number(messages[-1])
+                self._withheld = messages[index:]
                 return Pushed(Events(PushedEvent, new), gap=True)
             if number == self.next:
                 self.next += 1
@@ -130,14 +137,25 @@ class StreamTrack(Track[Event, StreamPage]):
         """Up to the stream's last number is to be read."""
         assert confirmation.last_number is not None
         self._target = self._last_known = confirmation.last_number
+        self._withheld = ()
 
     @property
     def reached(self) -> bool:
         """Whether everything before what is pushed has been read."""
         return self.next > self._target
 
-    def settle_for_less(self) -> None:
-        """Nothing to remember: should an event be missing after all, the next one's number tells."""
+    @property
+    def withholds(self) -> bool:
+        """Whether pushed events wait for pages that bring what may be missing before them."""
+        return bool(self._withheld)
+
+    def settle_for_less(self) -> Sequence[Event]:
+        """What was withheld. Where it is nothing, the number of the next event tells whether one is missing."""
+        new = [message for message in self._withheld if _number(message) >= self.next]
+        self._withheld = ()
+        if new:
+            self.next = _number(new[-1]) + 1
+        return Events(PushedEvent, new)
 
     def may_be_ahead(self, page: StreamPage | None, last_number: int | None) -> bool:
         """Whether the stream ends before the event that comes before our next."""
@@ -175,6 +193,7 @@ class LogTrack(Track[LogEvent, LogPage]):
         self._target = Position(-1, -1)
         # Positions have holes, so nothing tells that an event is missing: where it may be, pages must be read again.
         self._unproven = False
+        self._withheld: Sequence[ResolvedEvent] = ()
 
     def operation(self, count: int) -> ReadAll:
         """The request for the page that begins here."""
@@ -203,6 +222,7 @@ class LogTrack(Track[LogEvent, LogPage]):
         if self._unproven:
             self._unproven = False
             self._target = last
+            self._withheld = messages
             return Pushed((), gap=True)
         known = 0
         while known < len(messages) and _position(messages[known]) <= self.place:
@@ -214,15 +234,29 @@ class LogTrack(Track[LogEvent, LogPage]):
     def aim(self, confirmation: Confirmation) -> None:
         """Up to the log's last position is to be read."""
         self._target = Position(confirmation.last_commit, confirmation.last_commit)
+        self._withheld = ()
 
     @property
     def reached(self) -> bool:
         """Whether everything before what is pushed has been read."""
         return self.next > self._target or self.place >= self._target
 
-    def settle_for_less(self) -> None:
-        """The log's last record may be none that is shown; or it is, and cannot be read yet. Pages will tell."""
-        self._unproven = True
+    @property
+    def withholds(self) -> bool:
+        """Whether pushed events wait for pages that bring what may be missing before them."""
+        return bool(self._withheld)
+
+    def settle_for_less(self) -> Sequence[LogEvent]:
+        """What was withheld. Where it is nothing, the next event that is pushed is: pages must be read before it.
+
+        For the log's last record may be none that is shown, or it is one and cannot be read yet.
+        """
+        new = [message for message in self._withheld if _position(message) > self.place]
+        self._unproven = not self._withheld
+        self._withheld = ()
+        if new:
+            self.place = self.next = _position(new[-1])
+        return Events(LogEvent, new)
 
     def may_be_ahead(self, page: LogPage | None, last_number: int | None) -> bool:  # noqa: ARG002 - a log is never missing
         """Whether there was nothing at all: then the end must be asked for."""

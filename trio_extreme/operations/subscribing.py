@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trio_extreme.errors import DropReason, ProtocolError, ServerError, SubscriptionDropped
-from trio_extreme.operations.base import Operation, access_denied
+from trio_extreme.operations.base import AskAgain, Operation, access_denied
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
 
@@ -55,9 +55,12 @@ class Subscribe(Operation[Confirmation]):
         return Confirmation(confirmed.last_commit_position, last)
 
     def refused(self, command: int, payload: bytes) -> Confirmation:
-        """A drop instead of a confirmation is a refusal."""
+        """A drop instead of a confirmation is a refusal, but for that of a server that is about to stop."""
         if command == Command.SUBSCRIPTION_DROPPED:
-            raise drop_error(payload, self.stream)
+            error = drop_error(payload, self.stream)
+            if is_unsubscribed(payload):
+                raise AskAgain(error, executed=False)
+            raise error
         return super().refused(command, payload)
 
 

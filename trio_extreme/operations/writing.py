@@ -118,6 +118,10 @@ class Delete(Operation[DeleteResult]):
             raise_refusal(done, self._stream, self._expected, actual)
         return DeleteResult(_position(done))
 
+    def believes(self, refusal: ServerError) -> bool:
+        """A version that is wrong is that of a stream that is not hard-deleted."""
+        return self._hard and isinstance(refusal, WrongExpectedVersion)
+
     def settle(self, refusal: ServerError) -> DeleteResult:
         """A hard delete that is asked for again finds its own tombstone."""
         if self._hard and isinstance(refusal, StreamDeleted):
