@@ -179,8 +179,43 @@ def test_a_gap_is_read_in_pages(pushed: list[int], new: list[int]) -> None:
     read: list[int] = []
     while not track.reached:
         read += numbers_of(track.take_page(PLAIN.read(track, 2)))
+        # Until it is read, or nobody waits for it any longer.
+        assert track.withholds is not track.reached
     assert new + read == list(range(5, track.next))
     assert track.next > pushed[-1]
+    assert numbers_of(track.settle_for_less()) == []
+
+
+@pytest.mark.parametrize(
+    ("pushed", "until", "withheld"),
+    [
+        pytest.param([5, 8, 9], 6, [8, 9], id="pages end before it"),
+        pytest.param([8, 9], 9, [9], id="pages end within it"),
+        pytest.param([8, 9], 4, [8, 9], id="there are no pages"),
+    ],
+)
+def test_what_pages_do_not_bring_is_not_withheld_for_ever(pushed: list[int], until: int, withheld: list[int]) -> None:
+    """As where the stream is deleted, once they were pushed."""
+    track = stream_track(5)
+    track.take_pushed(PLAIN.push(*pushed))
+    track.take_page(Stream(range(until)).read(track))
+    assert track.withholds
+    new = track.settle_for_less()
+    assert [type(event) for event in new] == [PushedEvent] * len(withheld)
+    assert numbers_of(new) == withheld
+    assert not track.withholds
+    assert track.reached
+    # It goes on behind them.
+    assert numbers_of(track.take_pushed(PLAIN.push(9, 10)).events) == [10]
+
+
+def test_what_is_subscribed_to_anew_withholds_nothing() -> None:
+    track = stream_track(5)
+    track.take_pushed(PLAIN.push(8))
+    track.aim(Confirmation(100, 9))
+    assert not track.withholds
+    assert numbers_of(track.settle_for_less()) == []
+    assert track.next == 5
 
 
 def test_read_up_to_what_was_confirmed() -> None:
@@ -218,7 +253,8 @@ def test_pages_end_before_what_was_confirmed() -> None:
     """Going live all the same loses nothing: where an event is missing after all, the next one's number tells."""
     track = stream_track(5)
     track.aim(Confirmation(100, 6))
-    track.settle_for_less()
+    assert not track.withholds
+    assert numbers_of(track.settle_for_less()) == []
     assert track.take_pushed(PLAIN.push(7, 8)).gap
     assert numbers_of(track.take_page(PLAIN.read(track))) == list(range(5, 20))
     assert track.reached
@@ -452,10 +488,12 @@ def test_pages_of_the_log_end_before_what_was_confirmed() -> None:
     track.aim(Confirmation(70, None))
     read = places_of(track.take_page(log.read(track)))
     assert not track.reached
-    track.settle_for_less()
+    assert not track.withholds
+    assert list(track.settle_for_less()) == []
     taken = track.take_pushed(log.push(*at(80)))
     assert taken.gap
     assert list(taken.events) == []
+    assert track.withholds
     assert not track.reached
     # What was pushed is what must be read, and not what was confirmed.
     log.visible = 7
@@ -465,8 +503,39 @@ def test_pages_of_the_log_end_before_what_was_confirmed() -> None:
     read += places_of(track.take_page(log.read(track)))
     assert read == log.places
     assert track.reached
+    assert not track.withholds
     # From then on what is pushed is enough.
     assert places_of(track.take_pushed(log.push(*at(110))).events) == at(110)
+
+
+@pytest.mark.parametrize("visible", range(6, 9))
+def test_what_pages_of_the_log_do_not_bring_is_not_withheld_for_ever(visible: int) -> None:
+    log, track = Log(LOG.places), log_track(IN_TRANSACTION[-1])
+    track.aim(Confirmation(65, None))
+    track.settle_for_less()
+    assert track.take_pushed(log.push(*IN_TRANSACTION, *at(70, 80, 100))).gap
+    log.visible = visible
+    read = places_of(track.take_page(log.read(track)))
+    assert track.withholds
+    new = track.settle_for_less()
+    assert [type(event) for event in new] == [LogEvent] * (9 - visible)
+    assert read + places_of(new) == at(70, 80, 100)
+    assert not track.withholds
+    assert track.reached
+    # It goes on behind them, and what is pushed is enough.
+    assert track.next == Position(100, 100)
+    assert places_of(track.take_pushed(log.push(*at(100, 110))).events) == at(110)
+
+
+def test_where_the_log_is_subscribed_to_anew_nothing_is_withheld() -> None:
+    track = log_track(START)
+    track.settle_for_less()
+    track.take_pushed(LOG.push(*at(80)))
+    track.aim(Confirmation(80, None))
+    assert not track.withholds
+    # And so this proves nothing once more.
+    assert list(track.settle_for_less()) == []
+    assert track.take_pushed(LOG.push(*at(100))).gap
 
 
 def test_where_the_log_ends_on_the_master() -> None:
@@ -592,7 +661,11 @@ def test_each_event_of_the_log_once(data: st.DataObject, places: list[Position])
         taken = track.take_pushed(log.push(*run))
         read += places_of(taken.events)
         while taken.gap and not track.reached:
-            read += places_of(track.take_page(log.read(track, choose.number(1, 4))))
+            # Where nothing is missing before them, those that were withheld are as good.
+            known = track.place >= places[next_one - 1] if next_one else True
+            late = known and choose.flag()
+            new = track.settle_for_less() if late else track.take_page(log.read(track, choose.number(1, 4)))
+            read += places_of(new)
     read += read_to_end(choose, log, track)
     assert read == places[begin + 1 :]
 

@@ -110,6 +110,8 @@ class StreamTrack(Track[Event, StreamPage]):
         """All of it is new. A page beyond the end says where the end is: that is no place to go back to."""
         self.next = max(self.next, page.next)
         self._last_known = page.last_number
+        if self.reached:
+            self._withheld = ()
         return page.events
 
     def take_pushed(self, messages: Sequence[ResolvedEvent]) -> Pushed[Event]:
@@ -214,6 +216,8 @@ class LogTrack(Track[LogEvent, LogPage]):
         self.next = page.next
         if known < len(events):
             self.place = events[-1].position
+        if self.reached:
+            self._withheld = ()
         return events[known:] if known else events
 
     def take_pushed(self, messages: Sequence[ResolvedEvent]) -> Pushed[LogEvent]:
