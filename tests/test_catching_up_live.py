@@ -119,15 +119,19 @@ async def test_too_much_is_pushed_while_the_rest_is_read() -> None:
         assert consumer.seen == [0, 1, 2, 3, 4, 5, 6, CaughtUp(), 7]
 
 
-async def test_too_much_comes_with_the_confirmation() -> None:
+@pytest.mark.parametrize("last", [0, 1])
+async def test_too_much_comes_with_the_confirmation(last: int) -> None:
     peer = Peer()
     async with open_to_each(peer, settings=FEW) as conn, followed(conn.subscribe("s")) as consumer:
         await give(peer, 0, end=True)
-        request = await confirm_now(peer, 0, then=[1, 2, 3, 4])
+        request = await confirm_now(peer, last, then=[2, 3, 4, 5])
+        # At once, and not when what comes before it was read.
         assert unsubscribed(peer) == [request.correlation]
-        await give(peer, 1, 2, 3, 4, end=True)
-        await confirm_now(peer, 4)
-        assert consumer.seen == [0, 1, 2, 3, 4, CaughtUp()]
+        await give(peer, 1, 2, 3, 4, 5, end=last == 0)
+        if last:
+            await give(peer, end=True, last=5)
+        await confirm_now(peer, 5)
+        assert consumer.seen == [0, 1, 2, 3, 4, 5, CaughtUp()]
 
 
 async def test_a_consumer_that_keeps_pace(node: Node) -> None:
@@ -332,7 +336,7 @@ async def test_unsubscribed_instead_of_a_confirmation() -> None:
     peer.handlers[SUBSCRIBE] = lambda request: peer.send(DROPPED, request.correlation, dropped(Drop.Unsubscribed))
     async with open_to(peer) as conn, followed(conn.subscribe("s", start=5)) as consumer:
         await trio.sleep(60)
-        assert 10 < peer.commands().count(SUBSCRIBE) < 60
+        assert 10 < peer.commands().count(SUBSCRIBE) < 300
         play(peer, then=(5,))
         await trio.sleep(10)
         assert consumer.seen == [CaughtUp(), 5]

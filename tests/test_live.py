@@ -73,7 +73,6 @@ async def test_what_is_sent() -> None:
     ("command", "answer", "kind"),
     [
         (DROPPED, dropped(Drop.AccessDenied), AccessDenied),
-        (DROPPED, dropped(Drop.Unsubscribed), SubscriptionDropped),
         (Command.BAD_REQUEST, b"no", BadRequest),
     ],
 )
@@ -105,6 +104,22 @@ async def test_a_node_that_is_not_ready_is_asked_again(nursery: trio.Nursery) ->
         with pytest.raises(NotReady):
             await conn.subscribe_live("s").__aenter__()
     assert peer.commands().count(UNSUBSCRIBE) == 1
+
+
+async def test_a_server_that_stops_is_asked_again(nursery: trio.Nursery) -> None:
+    """It says Unsubscribed, to who subscribes too."""
+    peer = Peer()
+    async with open_to(peer, ANONYMOUS.replace(operation_timeout=2)) as conn:
+        peer.handlers[SUBSCRIBE] = answering(DROPPED, dropped(Drop.Unsubscribed))(peer)
+        with pytest.raises(SubscriptionDropped) as info:
+            await conn.subscribe_live("s").__aenter__()
+        assert info.value.reason is DropReason.UNSUBSCRIBED
+        assert trio.current_time() <= 2
+        entering = Call(nursery, (events := conn.subscribe_live("s")).__aenter__)
+        await trio.sleep(1)
+        play(peer)
+        await entering.value()
+        await events.__aexit__(None, None, None)
 
 
 @pytest.mark.parametrize("last_number", [2**63 - 1, 2**31 - 1])

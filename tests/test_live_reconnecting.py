@@ -237,6 +237,18 @@ async def test_a_next_session_that_is_not_ready() -> None:
         assert unsubscribed(second) == []
 
 
+async def test_a_next_session_that_stops_at_once() -> None:
+    """Unsubscribed instead of a confirmation."""
+    first, second = Peer(), Peer()
+    play(first)
+    async with open_to_each(first, second) as conn, followed(conn.subscribe_live("s")) as consumer:
+        request = await lose(first, second, consumer)
+        second.send(DROPPED, request.correlation, dropped(Drop.Unsubscribed))
+        await confirm(second, then=[9])
+        await wait_all_tasks_blocked()
+        assert consumer.seen == [GAP, 9]
+
+
 async def test_a_next_session_that_does_not_answer() -> None:
     """It is asked again, under another id; what comes late, under the first, is nobody's."""
     first, second = Peer(), Peer()
