@@ -110,6 +110,14 @@ def test_no_delay() -> None:
     assert [backoff.next() for _ in range(100)] == [0] * 100
 
 
+def test_where_the_first_attempt_comes_at_once_the_next_ones_do_not() -> None:
+    """Or it would go round without end, and let nobody else run."""
+    backoff, same = Backoff(HERE.replace(reconnect_delay=0, max_reconnect_delay=5), Random(7)), Random(7)
+    delays = [backoff.next() for _ in range(100)]
+    assert delays[0] == same.uniform(0, 0)
+    assert delays[1:] == [same.uniform(0, min(5, 0.001 * 2**number)) for number in range(99)]
+
+
 def test_the_first_delay_is_bounded_too() -> None:
     backoff = Backoff(HERE.replace(reconnect_delay=100, max_reconnect_delay=1), Random(7))
     assert all(backoff.next() <= 1 for _ in range(100))

@@ -36,7 +36,7 @@ NOTICES: list[tuple[type[Any], dict[str, Any]]] = [
 CHANGES: list[tuple[type[Any], dict[str, Any]]] = [
     (Connected, {"host": "h", "port": 1113}),
     (Lost, {"reason": LOST}),
-    (Reconnecting, {"attempt": 1, "delay": 0.5}),
+    (Reconnecting, {"attempt": 1, "delay": 0.5, "reason": LOST}),
     (Closed, {"reason": LOST}),
 ]
 each = pytest.mark.parametrize(("kind", "fields"), NOTICES + CHANGES)

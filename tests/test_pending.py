@@ -7,7 +7,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import trio
 
 from tests.answers import Drop, appeared, confirmed, dropped
 from trio_extreme.errors import ConnectionLost, FrameTooLarge, OperationTimedOut, OutcomeUnknown, ProtocolError
@@ -109,17 +108,6 @@ async def test_of_two_answers_the_first_counts() -> None:
     slot.deliver([pong(3)])
     assert slot.answer == pong(1)
     assert slot.event.is_set()
-
-
-async def test_when_it_began(autojump_clock: trio.testing.MockClock) -> None:
-    await trio.sleep(7)
-    slot = ping()
-    assert slot.started == trio.current_time()
-    slot.renew(ID)
-    await trio.sleep(7)
-    slot.renew(ID)
-    # However often it is asked for.
-    assert slot.started == trio.current_time() - 7
 
 
 async def test_an_answer_counts_against_a_later_failure() -> None:
@@ -354,12 +342,14 @@ async def test_a_confirmation_that_comes_twice(chunks: list[list[Frame]]) -> Non
     assert await slot.mailbox.take() == [EVENT]
 
 
-async def test_what_the_server_ended_ends_with_the_drop() -> None:
-    """Why, its consumer finds out, after the events before it; what came behind it would be a mistake."""
+@pytest.mark.parametrize("chunk", [[EVENT, UNSUBSCRIBED], [EVENT, UNSUBSCRIBED, UNSUBSCRIBED]], ids=["once", "twice"])
+async def test_what_the_server_ended_ends_with_the_drop(chunk: list[Frame]) -> None:
+    """Why, its consumer finds out, after the events before it; what comes behind it means nothing."""
     slot = subscription()
-    slot.deliver([CONFIRMATION, EVENT, UNSUBSCRIBED])
+    slot.deliver([CONFIRMATION, *chunk])
     assert slot.dropped
     slot.deliver([EVENT])
+    slot.deliver([DENIED])
     assert await slot.mailbox.take() == [EVENT, UNSUBSCRIBED]
     assert slot.mailbox.events == 0
 
@@ -401,7 +391,7 @@ async def test_another_drop_is_its_end(drop: Frame) -> None:
 
 async def test_dropped_again_and_again_it_is_interrupted_once() -> None:
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION, UNSUBSCRIBED])
+    lasting.slot.deliver([CONFIRMATION, UNSUBSCRIBED, UNSUBSCRIBED])
     lasting.slot.deliver([UNSUBSCRIBED])
     lasting.slot.deliver([EVENT])
     assert lasting.interruptions == [lasting.slot]

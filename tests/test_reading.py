@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +26,8 @@ from trio_extreme import (
     StreamDeleted,
     StreamNotFound,
 )
+from trio_extreme.operations.reading import ReadStream
+from trio_extreme.reading import Pager
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
@@ -525,6 +528,31 @@ async def test_a_page_that_was_never_sent_is_asked_for_as_it_is() -> None:
         await lose(first)
         assert got + await numbers(reader) == list(range(100))
     assert second.asked == [(8, 64), (72, 500)]
+
+
+async def test_whether_a_page_is_of_the_present_session() -> None:
+    """One that was fetched ahead in an earlier session tells nothing of what the server has now."""
+    first, second = Library(100), Library(100)
+    async with open_over(first, second) as conn:
+        pager = Pager(conn._engine.calls, None, 8, first_page)
+        await pager.fetch(inf)
+        assert pager.is_fresh
+        await pager.fetch_ahead()
+        await settle()
+        assert len(first.asked) == 2
+        await lose(first)
+        await pager.fetch(inf)
+        assert second.asked == []
+        assert not pager.is_fresh
+        await pager.fetch(inf)
+        assert pager.is_fresh
+        await pager.fetch_ahead()
+        assert pager.is_fresh
+        pager.drop()
+
+
+def first_page(count: int) -> ReadStream:
+    return ReadStream("s", 0, count, backwards=False, resolve_links=False, require_master=False)
 
 
 async def test_a_page_of_the_log_whose_session_died() -> None:

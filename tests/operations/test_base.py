@@ -174,3 +174,5 @@ def test_a_refusal_of_a_repeated_request_is_no_answer(operation: Operation[Any])
     with pytest.raises(StreamDeleted) as caught:
         operation.settle(refusal)
     assert caught.value is refusal
+    # Nor does it prove anything.
+    assert not operation.believes(refusal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from trio_extreme.errors import AccessDenied, DropReason, NotAuthenticated, ProtocolError, SubscriptionDropped
-from trio_extreme.operations.base import Resend
+from trio_extreme.operations.base import AskAgain, Resend
 from trio_extreme.operations.subscribing import ALL_STREAMS, Confirmation, Subscribe, drop_error, is_unsubscribed
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
@@ -63,6 +63,22 @@ def test_a_drop_instead_of_a_confirmation() -> None:
         LOG.decide(Command.SUBSCRIPTION_DROPPED, dropped(Reason.AccessDenied))
     with pytest.raises(NotAuthenticated):
         LOG.decide(Command.NOT_AUTHENTICATED, b"")
+
+
+def test_a_server_that_is_about_to_stop_is_asked_again() -> None:
+    """It refuses with the words with which it ends what it has; the next one will not."""
+    with pytest.raises(AskAgain) as caught:
+        STREAM.decide(Command.SUBSCRIPTION_DROPPED, dropped(Reason.Unsubscribed))
+    assert not caught.value.executed
+    assert isinstance(caught.value.error, SubscriptionDropped)
+    assert caught.value.error.reason is DropReason.UNSUBSCRIBED
+
+
+@pytest.mark.parametrize("reason", [Reason.NotFound, 99])
+def test_a_refusal_for_a_reason_that_nobody_gives(reason: int) -> None:
+    with pytest.raises(SubscriptionDropped) as caught:
+        STREAM.decide(Command.SUBSCRIPTION_DROPPED, dropped(reason))
+    assert caught.value.reason is DropReason.OTHER
 
 
 @pytest.mark.parametrize(

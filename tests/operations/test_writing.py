@@ -208,6 +208,27 @@ def test_a_hard_delete_asked_for_again_finds_its_own_tombstone() -> None:
         delete(3, hard=True).settle(WrongExpectedVersion("s", 3, 4))
 
 
+@pytest.mark.parametrize(
+    ("operation", "refusal", "believed"),
+    [
+        # A stream that has a version has no tombstone.
+        (delete(3, hard=True), WrongExpectedVersion("s", 3, 4), True),
+        (delete(3, hard=True), StreamDeleted("s"), False),
+        (delete(3, hard=True), AccessDenied("no"), False),
+        # What was deleted softly has another version.
+        (delete(3), WrongExpectedVersion("s", 3, 4), False),
+        # So has what was written.
+        (append(3), WrongExpectedVersion("s", 3, 4), False),
+        (append(3), StreamDeleted("s"), False),
+    ],
+)
+def test_what_a_refusal_of_a_repeated_write_proves(
+    operation: Operation[object], refusal: ServerError, *, believed: bool
+) -> None:
+    """Whether no earlier attempt was carried out."""
+    assert operation.believes(refusal) is believed
+
+
 @pytest.mark.parametrize("operation", [append(3), delete(3), delete(3, hard=True)], ids=["append", "soft", "hard"])
 @pytest.mark.parametrize("refusal", [WrongExpectedVersion("s", 3, 4), StreamDeleted("s")], ids=["version", "deleted"])
 def test_what_a_refusal_of_a_repeated_write_does_not_tell(operation: Operation[object], refusal: ServerError) -> None:
