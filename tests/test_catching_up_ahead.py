@@ -241,6 +241,21 @@ async def test_the_store_was_reset_while_it_was_subscribed_to() -> None:
         assert consumer.seen == [BACK, AheadOfServer(9, 1), CaughtUp()]
 
 
+async def test_a_page_from_before_tells_nothing_of_the_server_after() -> None:
+    """It was fetched ahead, in the session before the store was reset."""
+    first, second = Peer(), Peer()
+    async with open_to_each(first, second) as conn, followed(conn.subscribe("s"), pace=1) as consumer:
+        await give(first, 0, 1, 2)
+        await give(first, end=True)
+        first.hang_up()
+        await trio.sleep(5)
+        await confirm_now(second, 0)
+        await give(second, following=1, end=True, last=0)
+        await tell_end(second, 0)
+        await trio.sleep(5)
+        assert consumer.seen == [0, 1, 2, BACK, AheadOfServer(2, 0), CaughtUp()]
+
+
 async def test_a_stream_that_was_written_anew(conn: Connection) -> None:
     """From a place past the end, `start` too: nothing comes before it."""
     await append(conn, 3)

@@ -41,7 +41,7 @@ from trio_extreme import (
     Reconnected,
     open_connection,
 )
-from trio_extreme.catching_up import PATIENCE
+from trio_extreme.catching_up import PATIENCE, PUSH_PATIENCE
 from trio_extreme.wire import schema
 
 if TYPE_CHECKING:
@@ -317,6 +317,25 @@ async def test_the_last_record_is_never_shown() -> None:
         await push_log(peer, request, 50)
         assert consumer.seen == [10, CaughtUp(), 30, 40, 50]
     assert peer.commands().count(SUBSCRIBE) == 1
+
+
+async def test_what_was_pushed_can_never_be_read() -> None:
+    """It was withheld, for something might have been missing before it; after a while it is handed out."""
+    peer = Peer()
+    async with open_to_each(peer) as conn, followed(conn.subscribe_all()) as consumer:
+        await give_log(peer, 10)
+        await give_log(peer)
+        peer.handlers[READ_LOG] = partial(show_nothing, peer)
+        request = await confirm_log(peer, 30)
+        await trio.sleep(PATIENCE + 0.3)
+        await push_log(peer, request, 40, 50)
+        await trio.sleep(PUSH_PATIENCE - 1)
+        await push_log(peer, request, 60)
+        assert consumer.seen == [10, CaughtUp()]
+        await trio.sleep(2)
+        assert consumer.seen == [10, CaughtUp(), 40, 50, 60]
+        await push_log(peer, request, 70)
+        assert consumer.seen == [10, CaughtUp(), 40, 50, 60, 70]
 
 
 async def test_a_log_that_ends_with_what_is_no_event(conn: Connection) -> None:
