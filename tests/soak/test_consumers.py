@@ -13,7 +13,7 @@ from tests.soak.ledger import Ledger, LogTrail, make_id
 from trio_extreme import CaughtUp, Connection, FellBehind, NewEvent, Reconnected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import Iterable
     from typing import Self
 
 STREAM = OURS + "orders"
@@ -82,7 +82,7 @@ class Scripted:
     """A subscription that says what it is told to."""
 
     def __init__(self, *items: Any) -> None:
-        self._items = items
+        self._items = iter(items)
 
     async def __aenter__(self) -> Self:
         return self
@@ -90,9 +90,16 @@ class Scripted:
     async def __aexit__(self, *_: object) -> None:
         return None
 
-    async def with_notices(self) -> AsyncIterator[Any]:
+    def with_notices(self) -> Self:
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
         for item in self._items:
-            yield item
+            return item
+        raise StopAsyncIteration
 
 
 AGAIN = Reconnected(gap_possible=False)
