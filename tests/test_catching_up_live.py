@@ -35,7 +35,6 @@ from trio_extreme import (
     CaughtUp,
     Connection,
     FellBehind,
-    Reconnected,
     StreamDeleted,
     StreamMissing,
     open_connection,
@@ -48,7 +47,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
-BACK = Reconnected(gap_possible=False)
 FEW = ANONYMOUS.replace(buffer_events=3)
 
 
