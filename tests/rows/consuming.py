@@ -49,6 +49,15 @@ async def take_slowly(events: Subscription[Any], count: int, seconds: float) -> 
     return numbers
 
 
+async def take_ours(events: Subscription[Any], count: int) -> list[str]:
+    """The streams of the next events of the log that are not the server's own."""
+    streams: list[str] = []
+    while len(streams) < count:
+        stream = (await soon(events)).stream
+        streams += [] if stream.startswith("$") else [stream]
+    return streams
+
+
 async def hear(events: Subscription[Any], count: int) -> list[int | Notice]:
     """The next events, by number, and the notices between them: so many in all."""
     notices = events.with_notices()
@@ -97,10 +106,10 @@ async def write_singly(conn: Connection, count: int, *, pause: float = 0.0, stre
 
 async def lost(conn: Connection) -> object:
     """What the connection broke of, as soon as it has."""
-    async for change in conn.changes():
-        if isinstance(change, Lost):
-            return change.reason
-    return None
+    changes = conn.changes()
+    while not isinstance(change := await soon(changes), Lost):
+        pass
+    return change.reason
 
 
 async def assert_server_pushes_nothing(conn: Connection, stream: str = "people") -> None:

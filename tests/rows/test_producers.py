@@ -15,6 +15,7 @@ from tests.rows.consuming import (
     assert_silent,
     connected,
     hear,
+    soon,
     take,
     take_slowly,
     take_until_caught_up,
@@ -106,7 +107,7 @@ async def test_on_a_hard_deleted_stream(node: Node) -> None:
         await conn.delete_stream("people", expected=ANY, hard=True)
         async with conn.subscribe("people") as events, conn.subscribe("places") as others:
             with pytest.raises(StreamDeleted):
-                await anext(events)
+                await soon(events)
             await conn.append("places", new_events(1))
             assert await take(others, 1) == [0]
         assert_nothing_left(conn)

@@ -14,6 +14,7 @@ from tests.rows.consuming import (
     assert_server_pushes_nothing,
     connected,
     hear,
+    soon,
     take,
     take_slowly,
     take_until_caught_up,
@@ -70,7 +71,7 @@ async def test_what_waits_for_a_live_consumer_is_bounded_in_bytes(node: Node) ->
 
 async def assert_overflowed(events: Subscription[Any]) -> None:
     with pytest.raises(SubscriptionDropped) as info:
-        await anext(events)
+        await soon(events)
     assert info.value.reason is DropReason.OVERFLOW
 
 
@@ -137,13 +138,15 @@ async def test_pages_larger_than_a_frame_may_be(node: Node) -> None:
 
 
 async def test_a_page_that_kills_the_connection_is_asked_for_in_smaller_ones(conn: Connection, node: Node) -> None:
-    await conn.append("people", new_events(1000))
+    await conn.append("people", new_events(2000))
     async with conn.subscribe("people", page_size=400) as events:
         batches = aiter(events.batches())
-        sizes = [len(await anext(batches)) for _ in range(3)]
-        assert sizes[-1] == 400
+        sizes = [len(await soon(batches)) for _ in range(3)]
+        # The next is here already.
+        await trio.testing.wait_all_tasks_blocked()
         node.faults.drop_reply(Command.READ_STREAM_EVENTS_FORWARD, count=2, kill=True)
-        while sum(sizes) < 1000:
-            sizes.append(len(await anext(batches)))
-    assert 0 < sizes[3] <= 400 / 4 / 4
+        while sum(sizes) < 2000:
+            sizes.append(len(await soon(batches)))
+    assert sizes[2] == sizes[3] == 400
+    assert 0 < sizes[4] <= 400 / 4 / 4
     assert conn.statistics().reconnects == 2
