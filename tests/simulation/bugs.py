@@ -15,10 +15,12 @@ import trio
 from trio_extreme.calls import Calls
 from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.errors import StreamDeleted
-from trio_extreme.events import TOMBSTONE_TYPE, Events, PushedEvent
+from trio_extreme.events import TOMBSTONE_TYPE, Events, LogEvent, PushedEvent
 from trio_extreme.feeds import Feeds
 from trio_extreme.line import Line
 from trio_extreme.mailbox import Mailbox
+from trio_extreme.notices import CaughtUp
+from trio_extreme.operations.base import Resend
 from trio_extreme.operations.following import LogTrack, StreamTrack
 from trio_extreme.operations.writing import Append
 from trio_extreme.outbox import Outbox
@@ -86,7 +88,8 @@ def old_queue_beside_the_new() -> Iterator[None]:
 
     async def listen_to_the_end(self: CatchUpSubscription[Any]) -> None:
         if self._feed.mailbox.ended and (frames := _drain(self._feed.mailbox)):
-            self._out.append(Events(PushedEvent, self._read_pushed(frames)[0]))
+            kind = PushedEvent if self._stream else LogEvent
+            self._out.append(Events(kind, self._read_pushed(frames)[0]))
         await listen(self)
 
     with patch.object(CatchUpSubscription, "_listen", listen_to_the_end):
@@ -108,15 +111,16 @@ def inclusive_after_reconnect() -> Iterator[None]:
 
 
 @bug
-def caught_up_again_and_again() -> Iterator[None]:
-    """Each end of a page is told as having caught up, whether that is new or not."""
-    go_live = CatchUpSubscription._go_live
+def caught_up_twice() -> Iterator[None]:
+    """The end of the pages is told as having caught up, and so is the beginning of what is pushed."""
+    accept = CatchUpSubscription._accept
 
-    def tell(self: CatchUpSubscription[Any]) -> None:
-        self._told_caught_up = False
-        go_live(self)
+    def tell(self: CatchUpSubscription[Any], page: Any) -> None:
+        accept(self, page)
+        if self._at_end and not self._live:
+            self._out.append(CaughtUp())
 
-    with patch.object(CatchUpSubscription, "_go_live", tell):
+    with patch.object(CatchUpSubscription, "_accept", tell):
         yield
 
 
@@ -126,8 +130,9 @@ def tombstone_ends_the_log() -> Iterator[None]:
     without_tombstone = Subscription._without_tombstone
 
     def end(self: Subscription[Any], messages: Any, ending: Any) -> Any:
-        if messages and messages[-1].event.event_type == TOMBSTONE_TYPE:
-            return messages[:-1], StreamDeleted(self._stream)
+        for index, message in enumerate(messages):
+            if message.event.event_type == TOMBSTONE_TYPE:
+                return messages[:index], StreamDeleted(self._stream)
         return without_tombstone(self, messages, ending)
 
     with patch.object(Subscription, "_without_tombstone", end):
@@ -194,7 +199,13 @@ def resent_with_new_ids() -> Iterator[None]:
 @bug
 def any_resent_without_looking() -> Iterator[None]:
     """An append with ANY whose session died is sent again, and the node may have forgotten its ids."""
-    with patch.object(Calls, "_wait_for_look_up", Calls.submit):
+    init = Append.__init__
+
+    def trust_the_node(self: Append, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        self.resend = Resend.SAME_IDS
+
+    with patch.object(Append, "__init__", trust_the_node):
         yield
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, contextmanager
+from math import inf
 from typing import TYPE_CHECKING
 
 import trio
@@ -11,8 +12,9 @@ from tests.simulation.ledger import in_words
 from tests.simulation.wire import Wire
 from trio_extreme import (
     ANY,
-    NotReady,
+    ConnectionClosed,
     ConnectionLost,
+    NotReady,
     OperationTimedOut,
     OutcomeUnknown,
     ServerError,
@@ -61,17 +63,28 @@ class Client:
         self.trace = trace
         self.wire = Wire(name, ledger, trace)
         self.conn: Connection
+        self._is_open = True
         #: What each stream's subscriptions may hold at most: events, bytes.
         self.bounds: dict[str, tuple[int, int]] = {}
         self._ledger = ledger
 
     @asynccontextmanager
-    async def connected(self, network: Network, random: Random, now: Callable[[], float]) -> AsyncIterator[None]:
+    async def connected(self, network: Network, random: Random, now: Callable[[], float]) -> AsyncIterator[Client]:
         """The connection is open while the body runs."""
         engine = Engine(self.settings, network.way(self.wire), rng=random, now=now)
-        async with serve(engine) as self.conn:
-            self.wire.look = self._check_bounds
-            yield
+        leaves_at = inf
+        try:
+            async with serve(engine) as self.conn:
+                self.wire.look = self._check_bounds
+                try:
+                    yield self
+                finally:
+                    self._is_open = False
+                    leaves_at = trio.current_time()
+        finally:
+            took = trio.current_time() - leaves_at - self.stalls.between(leaves_at, trio.current_time())
+            if took > self.settings.close_timeout + _EPSILON:
+                self.trace.problem(f"{self.name}: it took {took:.3f} s to leave")
 
     @property
     def bound(self) -> float:
@@ -138,6 +151,8 @@ class Client:
         except trio.Cancelled:
             raise
         except Exception as error:
+            if not self._is_open and isinstance(error, ConnectionClosed):
+                raise
             self.trace.problem(f"{self.name}: {verb} raised {in_words(error)}, which it never should")
             raise
         finally:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from trio_extreme.notices import Notice
 
 
-_TOO_MANY_LOSSES = 2
+_TOO_MANY_LOSSES = 1
 
 
 class Seen(NamedTuple):
@@ -80,7 +80,7 @@ class Consumer(Workload):
         self._busy: list[tuple[float, float]] = []
         self._pace = self.random.choice((0.0, 0.0, 0.0, 0.01, 0.1, 0.4))
         self._naps = self.random.choice((0.0, 0.0, 0.02))
-        self._style = self.random.choice(("notices", "notices", "events", "batches"))
+        self.style = self.random.choice(("notices", "notices", "events", "batches"))
 
     @property
     def is_slow(self) -> bool:
@@ -93,7 +93,7 @@ class Consumer(Workload):
     @property
     def hears(self) -> bool:
         """Whether it asks for notices."""
-        return self._style == "notices"
+        return self.style == "notices"
 
     async def run(self) -> None:
         await self.pause()
@@ -111,6 +111,8 @@ class Consumer(Workload):
         except Enough:
             self.note("has enough of it")
         except StreamDeleted as error:
+            if not self.truth.is_buried(self.stream):
+                self.client.trace.problem(f"{self!r} ended with {in_words(error)}, which is not true")
             self._is_over = True
             if self.periods:
                 self.periods[-1].error = error
@@ -180,7 +182,7 @@ class Consumer(Workload):
 
     async def follow(self, events: Any) -> None:
         """Take what comes until this is cancelled, or the subscription's own error."""
-        items = {"notices": events.with_notices, "events": events.__aiter__, "batches": events.batches}[self._style]()
+        items = {"notices": events.with_notices, "events": events.__aiter__, "batches": events.batches}[self.style]()
         while True:
             with self.impatience():
                 self._take(await anext(items))
@@ -189,7 +191,7 @@ class Consumer(Workload):
     def _take(self, item: Any) -> None:
         history = self.periods[-1].history
         self._connections_then = len(self.client.wire.ends)
-        for one in [item] if self._style != "batches" else item:
+        for one in [item] if self.style != "batches" else item:
             if isinstance(one, Event):
                 id = one.link.id.bytes_le if one.link is not None else one.id.bytes_le
                 history.append(Seen(trio.current_time(), one.checkpoint, id))

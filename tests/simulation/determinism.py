@@ -50,7 +50,7 @@ def scheduled_by(seed: int) -> Iterator[None]:
 class Livelock(trio.abc.Instrument):
     """Cancels a scope when tasks run on and on while the clock stands still: nothing else would ever end such a run."""
 
-    LIMIT = 200_000
+    LIMIT = 20_000
 
     def __init__(self, scope: trio.CancelScope) -> None:
         self._scope = scope

@@ -48,12 +48,15 @@ class CatchUp(Consumer):
         """Where to start, however it is said; and so the first place that may be seen, and must be."""
         start: Place = Position(0, 0) if self.stream == ALL else 0
         stored = [fact.place for fact in self.truth.facts(self.stream)]
-        kind = self.random.choice(("nothing yet", "start", "here", "after", "end"))
+        kind = self.random.choice(("nothing yet", "start", "start", "here", "after", "end", "ahead"))
         if kind == "nothing yet" or (kind in ("here", "after") and not stored):
             place: dict[str, Any] = {"after": None}
         elif kind == "start":
             place = {"start": START}
-        elif kind == "end":
+        elif kind == "ahead" and self.stream != ALL:
+            ahead = len(stored) + self.random.randrange(4)
+            place, start = {"after": ahead}, ahead + 1
+        elif kind in ("end", "ahead"):
             place, start = {"start": END}, self.truth.next_place(self.stream)
         else:
             at = self.random.choice(stored)
@@ -82,6 +85,8 @@ class Live(Consumer):
 
     def __init__(self, stage: Stage, source: str) -> None:
         super().__init__(stage, source)
+        # Who does not listen cannot be told of gaps, so that little can be said of what it saw.
+        self.style = self.random.choice(("notices", "notices", "notices", self.style))
         self._allowed: Place
         self.grant(self.client.settings.live_buffer_events, self.client.settings.live_buffer_bytes)
 

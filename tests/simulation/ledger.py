@@ -6,7 +6,6 @@ know of.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -62,27 +61,28 @@ class Ledger:
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self.calls: list[Call] = []
-        # How many calls wait that would write this event.
-        self._waiting: Counter[bytes] = Counter()
+        # Who waits for this event to be written. The same event is never appended by two at once.
+        self._waiting: dict[bytes, Call] = {}
 
     def begin(self, client: str, verb: str, stream: str, expected: int, events: Sequence[NewEvent] = ()) -> Call:
         """A call begins."""
         ids = tuple(event.id_bytes for event in events)
         call = Call(len(self.calls) + 1, client, verb, stream, expected, ids, trio.current_time())
         self.calls.append(call)
-        self._waiting.update(ids)
+        self._waiting |= dict.fromkeys(ids, call)
         self._trace.note(client, str(call))
         return call
 
     def end(self, call: Call, told: Told) -> None:
         """It ended, one way or another."""
         call.told, call.ended = told, trio.current_time()
-        self._waiting.subtract(call.ids)
+        for id in call.ids:
+            del self._waiting[id]
         self._trace.note(call.client, f"call {call.number}: {call.verdict}: {in_words(told)}")
 
-    def is_awaited(self, id: bytes) -> bool:
-        """Whether somebody still waits for this event to be written."""
-        return self._waiting[id] > 0
+    def waiting_for(self, id: bytes) -> Call | None:
+        """The call that waits for this event to be written."""
+        return self._waiting.get(id)
 
     def appends(self) -> Iterator[Call]:
         """The calls that append."""

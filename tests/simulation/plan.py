@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.simulation.determinism import chance
 from tests.simulation.followers import CatchUp, Live
 from tests.simulation.readers import Pinger, Reader
-from tests.simulation.writers import Contender, Crowd, Linker, Rebirth, SoleWriter, Trimmer, Undertaker
+from tests.simulation.writers import Contender, Crowd, Linker, Rebirth, SoleWriter, Trimmer, Undertaker, Visitor
 from trio_extreme import Settings
 from trio_extreme.values import ALL
 
@@ -62,7 +62,7 @@ def _settings(random: Random) -> Settings:
         identify_timeout=draw((0.5, 2.0)),
         reconnect_delay=draw((0.01, 0.1, 0.5)),
         max_reconnect_delay=draw((0.5, 2.0, 5.0)),
-        heartbeat_interval=draw((0.5, 1.0, 2.0)),
+        heartbeat_interval=draw((0.5, 1.0, 2.0, 6.0)),
         heartbeat_timeout=draw((0.5, 1.0, 3.0)),
         attempt_timeout=draw((1.0, 3.0, 7.0)),
         operation_timeout=draw((5.0, 10.0, 30.0)),
@@ -88,6 +88,7 @@ def cast(seed: int, stage: Callable[[Random], Stage]) -> tuple[list[Workload], l
     writers += [Contender(on_stage(), "shared", random.randint(3, 15)) for _ in range(random.randint(1, 3))]
     if random.random() < 0.3:
         writers.append(Crowd(on_stage(), "shared", random.randint(2, 40)))
+    writers += [Visitor(on_stage(), "shared") for _ in range(random.choice((0, 0, 1, 2)))]
     for stream, likelihood in (("reborn", 0.5), ("doomed", 0.3), ("trimmed", 0.3), ("links", 0.4)):
         if random.random() < likelihood:
             writers += _writers_of(stream, random, on_stage)
@@ -95,8 +96,8 @@ def cast(seed: int, stage: Callable[[Random], Stage]) -> tuple[list[Workload], l
     writers += [Reader(on_stage(), random.choice(("sole", "shared", ALL)), 10) for _ in range(random.choice((0, 1, 1)))]
     writers += [Pinger(on_stage(), "shared", 10) for _ in range(random.choice((0, 1)))]
     consumers = [
-        random.choice((CatchUp, CatchUp, Live))(on_stage(), random.choice((*streams, "sole", ALL)))
-        for _ in range(random.randint(2, 6))
+        random.choice((CatchUp, CatchUp, CatchUp, Live, Live))(on_stage(), random.choice((*streams, "sole", ALL)))
+        for _ in range(random.randint(2, 7))
     ]
     return writers, consumers
 

@@ -29,10 +29,12 @@ from tests.simulation.writers import Curtain
 from trio_extreme.embedded import open_node
 
 if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
     from random import Random
 
     from tests.simulation.consumers import Consumer
     from tests.simulation.workloads import Workload
+    from trio_extreme import Settings
     from trio_extreme.embedded import Node
 
 _EPOCH = 1_700_000_000
@@ -71,12 +73,11 @@ class Simulation:
         self.clock = MockClock()
         self._stalls = Stalls(self.clock)
         self._ledger = Ledger(self.trace)
-        self._clients = [
-            Client(name, settings, self._plan.calm_at, self._stalls, self._ledger, self.trace)
-            for name, settings in zip("AB", self._plan.settings, strict=False)
-        ]
+        self._names = iter("ABCDEFGHIJ")
+        self._clients = [self._client(settings) for settings in self._plan.settings]
         self._consumers: list[Consumer] = []
         self._node: Node
+        self._network: Network
         # For what outlives the workload that started it.
         self._helpers: trio.Nursery
 
@@ -93,13 +94,12 @@ class Simulation:
         random = chance(self._seed, "node")
         async with open_node(port=None, version=self._plan.version, now=_calendar, random=random) as self._node:
             weather = Weather(chance(self._seed, "weather"), self._plan.calm_at)
-            network = Network(self._node.connect, weather, self.trace)
-            async with network.running() as nursery, AsyncExitStack() as connections:
+            self._network = Network(self._node.connect, weather, self.trace)
+            async with self._network.running() as nursery, AsyncExitStack() as connections:
                 if self._plan.fault_rate:
                     nursery.start_soon(self._break_node)
                 for client in self._clients:
-                    random = chance(self._seed, f"client {client.name}")
-                    await connections.enter_async_context(client.connected(network, random, _calendar))
+                    await connections.enter_async_context(self._connected(client))
                 await self._act()
                 for client in self._clients:
                     client.check_idle()
@@ -121,9 +121,18 @@ class Simulation:
                 consuming.cancel_scope.cancel()
             self._helpers.cancel_scope.cancel()
 
+    def _client(self, settings: Settings) -> Client:
+        return Client(next(self._names), settings, self._plan.calm_at, self._stalls, self._ledger, self.trace)
+
+    def _connected(self, client: Client) -> AbstractAsyncContextManager[Client]:
+        return client.connected(self._network, chance(self._seed, f"client {client.name}"), _calendar)
+
+    def _visit(self, random: Random) -> AbstractAsyncContextManager[Client]:
+        return self._connected(self._client(random.choice(self._plan.settings)))
+
     def _stage(self, random: Random, client: Client | None = None) -> Stage:
         client = client or random.choice(self._clients)
-        return Stage(client, random, self._helpers, self._node.store, self._plan.calm_at)
+        return Stage(client, random, self._helpers, self._node.store, self._plan.calm_at, self._visit)
 
     async def _guard(self, workload: Workload) -> None:
         """Run a workload. An error of it is a problem, but not the end of all others."""

@@ -52,7 +52,7 @@ class Weather:
     def __init__(self, random: Random, calm_at: float) -> None:
         self._random = random
         self.calm_at = calm_at
-        self._roughness = random.choice((0.0, 0.3, 0.6, 0.9))
+        self._roughness = random.choice((0.0, 0.3, 0.6, 0.9, 0.9))
         self._tearing = random.choice((0.0, 0.1, 0.5))
 
     @property
@@ -72,7 +72,7 @@ class Weather:
             return None
         blow = self._draw(_BLOWS)
         if self._random.random() < 0.4:
-            return Fate(blow, seconds=self._random.expovariate(1 / 4))
+            return Fate(blow, seconds=self._random.expovariate(1 / 3))
         # As many that end in the first frames as later, whatever the volume is.
         count = round(2 ** self._random.uniform(0, 15))
         return Fate(blow, bytes_there=count) if self._random.random() < 0.5 else Fate(blow, bytes_back=count)

@@ -4,15 +4,18 @@ Rule 1: the answer to a heartbeat leaves with the next send, before whatever els
 Rule 2: nothing is sent for a caller who has gone.
 Rule 3: an attempt has a correlation id of its own, and one at all; only an unsubscribe repeats one.
 Rule 4: a connection is closed before the next one is opened.
-Rule 5: what waits for consumers and for the socket stays within the bounds, looked at after each chunk.
+Rule 5: what a session left unanswered and may be sent again as it is, the next one sends first and in the same order.
+Rule 6: what waits for consumers and for the socket stays within the bounds, looked at after each chunk.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 from typing import TYPE_CHECKING
 
 from tests.simulation.trace import Cutter
+from trio_extreme import NO_STREAM
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, command_name
 from trio_extreme.wire.framing import NO_CORRELATION
@@ -20,7 +23,7 @@ from trio_extreme.wire.framing import NO_CORRELATION
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tests.simulation.ledger import Ledger
+    from tests.simulation.ledger import Call, Ledger
     from tests.simulation.network import ClientEnd
     from tests.simulation.trace import Frame, Trace
 
@@ -39,6 +42,7 @@ class Wire:
         self._ledger = ledger
         self._trace = trace
         self._used: set[bytes] = set()
+        self._order = Order(trace)
         self._incoming = Cutter()
         # Heartbeats that the client was asked for, and has filed once it comes back for more.
         self._asked: deque[bytes] = deque()
@@ -55,7 +59,11 @@ class Wire:
     def receives(self, label: str, chunk: bytes) -> None:
         """The client takes what has come."""
         frames = self._incoming.feed(chunk)
-        self._asked.extend(frame.correlation for frame in frames if frame.command == Command.HEARTBEAT_REQUEST)
+        for frame in frames:
+            if frame.command == Command.HEARTBEAT_REQUEST:
+                self._asked.append(frame.correlation)
+            elif frame.command in (Command.NOT_HANDLED, Command.WRITE_EVENTS_COMPLETED):
+                self._order.answered(frame.correlation)
 
     def asks_for_more(self, label: str) -> None:
         """All that the client took so far is filed."""
@@ -67,17 +75,20 @@ class Wire:
         """The client hands frames to its socket."""
         for frame in frames:
             self._trace.note(f"{label} →", frame)
-            self._check_caller(frame)
             self._check_id(frame)
+            if frame.command == Command.WRITE_EVENTS:
+                self._check_caller(label, frame)
         self._check_heartbeats(label, frames)
 
-    def _check_caller(self, frame: Frame) -> None:
-        if frame.command != Command.WRITE_EVENTS:
-            return
+    def _check_caller(self, label: str, frame: Frame) -> None:
         message = frame.message
         assert isinstance(message, schema.WriteEvents)
-        if gone := [event.event_id.hex()[:8] for event in message.events if not self._ledger.is_awaited(event.event_id)]:
-            self._trace.problem(f"sent for a caller who has gone: events {', '.join(gone)}")
+        calls = [self._ledger.waiting_for(event.event_id) for event in message.events]
+        if None in calls:
+            ids = ", ".join(event.event_id.hex()[:8] for event in message.events)
+            self._trace.problem(f"sent for a caller who has gone: events {ids}")
+        elif calls and message.expected_version >= NO_STREAM:
+            self._order.sends(label, frame.correlation, calls[0])
 
     def _check_id(self, frame: Frame) -> None:
         if frame.command in _ANSWERS:
@@ -93,3 +104,36 @@ class Wire:
         while self._owed:
             if self._owed.popleft() not in answered:
                 self._trace.problem(f"{label} sends requests before its answer to a heartbeat")
+
+
+class Order:
+    """In which order one client sends appends that a number or NO_STREAM protects: those it may simply send again."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        # Of each call that was sent and not answered: which of all sendings was its last.
+        self._sent: dict[int, int] = {}
+        self._by_correlation: dict[bytes, int] = {}
+        self._count = 0
+        self._label = ""
+        # How many sendings there had been when this connection began, and which of those it has repeated last.
+        self._began = 0
+        self._repeated = 0
+
+    def sends(self, label: str, correlation: bytes, call: Call) -> None:
+        """The client sends the append of this call."""
+        if label != self._label:
+            self._label, self._began, self._repeated = label, self._count, 0
+        before = self._sent.get(call.number, inf)
+        # What is sent again on the same connection was not answered in time there: that is no matter of order.
+        if not self._began < before < inf:
+            if before < self._repeated:
+                self._trace.problem(f"{label} sends call {call.number} after others that came later")
+            self._repeated = before
+        self._count += 1
+        self._sent[call.number] = self._count
+        self._by_correlation[correlation] = call.number
+
+    def answered(self, correlation: bytes) -> None:
+        """Something came back to it, so the next session owes it nothing."""
+        self._sent.pop(self._by_correlation.get(correlation, 0), None)

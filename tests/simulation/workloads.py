@@ -12,7 +12,8 @@ import trio
 from trio_extreme import NewEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractAsyncContextManager
     from random import Random
 
     from tests.simulation.client import Client
@@ -36,6 +37,8 @@ class Stage(NamedTuple):
     #: What the node really holds, for those who want to look things up behind the client's back.
     store: Store
     calm_at: float
+    #: Opens a connection that nobody else uses.
+    visit: Callable[[Random], AbstractAsyncContextManager[Client]]
 
 
 class Workload(ABC):

@@ -10,9 +10,18 @@ import trio
 
 from tests.simulation.client import BAD_LUCK, REFUSALS
 from tests.simulation.workloads import Workload
-from trio_extreme import ANY, NO_STREAM, STREAM_EXISTS, NewEvent, StreamDeleted, WrongExpectedVersion
+from trio_extreme import (
+    ANY,
+    NO_STREAM,
+    STREAM_EXISTS,
+    ConnectionClosed,
+    NewEvent,
+    StreamDeleted,
+    WrongExpectedVersion,
+)
 
 if TYPE_CHECKING:
+    from tests.simulation.client import Client
     from tests.simulation.workloads import Stage
 
 
@@ -161,6 +170,32 @@ class Linker(Workload):
         target = self.random.choice(self._targets)
         number = self.random.randrange(len(self.stage.store.records(target)) + 1)
         return NewEvent("$>", f"{number}@{target}".encode(), id=UUID(int=self.random.getrandbits(128) | 1))
+
+
+class Visitor(Workload):
+    """Opens a connection of its own, appends with many tasks at once, and leaves in the middle of it, one way or another.
+
+    The tasks outlive the connection.
+    """
+
+    async def run(self) -> None:
+        await self.pause()
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(self.random.uniform(0, 6)), suppress(_Leaves):
+                async with self.stage.visit(self.random) as client:
+                    for _ in range(self.random.randint(1, 12)):
+                        nursery.start_soon(self._append, client)
+                    await trio.sleep(self.random.choice((0, 0, 0.01, 0.5)))
+                    if self.random.random() < 0.5:
+                        raise _Leaves
+
+    async def _append(self, client: Client) -> None:
+        with suppress(*BAD_LUCK, *REFUSALS, ConnectionClosed):
+            await client.append(self.stream, self.events(), self.random.choice((ANY, NO_STREAM, STREAM_EXISTS)))
+
+
+class _Leaves(Exception):
+    """A visitor has enough."""
 
 
 class Curtain(Workload):
