@@ -319,6 +319,18 @@ async def test_lost_again_before_it_is_confirmed() -> None:
         assert consumer.seen == [GAP, 9]
 
 
+async def test_lost_again_when_it_was_just_confirmed() -> None:
+    """In the same chunk, so that nobody here had seen the confirmation."""
+    peers = [Peer() for _ in range(3)]
+    play(peers[0])
+    play(peers[2], then=(9,))
+    async with open_to_each(*peers) as conn, followed(conn.subscribe_live("s")) as consumer:
+        request = await lose(peers[0], peers[1], consumer)
+        peers[1].send_bytes(encode(CONFIRMATION, request.correlation, confirmed()) + pushed(request, 7) + b"\xff" * 21)
+        await trio.sleep(1)
+        assert consumer.seen == [GAP, 7, GAP, 9]
+
+
 # --- leaving it, or the connection, meanwhile
 
 
