@@ -143,7 +143,7 @@ async def test_while_events_are_written_one_by_one(pause: float, head_start: flo
 async def test_what_is_written_while_it_goes_live(conn: Connection, node: Node) -> None:
     """Each answer takes ten milliseconds, and there is an event in each of them."""
     await conn.append("people", new_events(3))
-    async with trio.open_nursery() as nursery, conn.subscribe("people", page_size=2) as events:
+    async with trio.open_nursery() as nursery, conn.subscribe("people") as events:
         with node.faults.delay(0.01):
             nursery.start_soon(write_without_waiting, conn, 150)
             assert await take(events, 153) == list(range(153))
