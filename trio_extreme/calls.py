@@ -213,17 +213,20 @@ class Calls:
     def _go_on(self, stream: str) -> None:
         """It is known what became of the appends to this stream: those behind them are next."""
         for slot in self._behind.pop(stream, ()):
-            if not slot.settled:
+            if slot.settled:
+                # Out of time, and its caller has not looked yet.
+                self._forget_bytes(slot)
+            else:
                 self.submit(slot)
 
     # --- sessions
 
     def connected(self) -> None:
         """There is a session: send what waits, in order, and look for what may have been executed."""
-        # Not those who are out of time, and have not looked yet.
+        # Not those who are out of time, and have not looked yet. Nor behind a look: they were before what waits for it.
         for slot in [slot for slot in self._held if not slot.settled]:
             del self._held[slot]
-            self.submit(slot)
+            self._send(slot)
         self._look_ups.connected()
 
     def end(self, error: TrioExtremeError) -> None:

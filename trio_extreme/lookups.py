@@ -120,7 +120,6 @@ class LookUps:
                     # The next session begins anew; but it may have died of this, so that no third one tries.
                     self._interrupted.add(key)
                     return
-                self._interrupted.discard(key)
                 waiting = [slot for slot in slots if slot in self._waiting.get(key, ())]
                 # What is sent again goes before what waits behind the look.
                 for slot in waiting:
