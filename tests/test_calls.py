@@ -192,6 +192,19 @@ async def test_a_cancelled_call_that_was_not_sent_never_is(nursery: trio.Nursery
     assert peer.commands() == [Command.READ_EVENT]
 
 
+async def test_who_is_cancelled_already_sends_nothing() -> None:
+    """Trio draws lots for who runs first, the caller or the writer."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        for _ in range(20):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await conn.append("s", new_events(1))
+            assert scope.cancelled_caught
+        await conn.ping()
+    assert peer.commands() == []
+
+
 async def test_a_cancelled_call_that_was_sent(nursery: trio.Nursery) -> None:
     peer = Peer()
     async with open_to(peer) as conn:

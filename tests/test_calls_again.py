@@ -77,6 +77,21 @@ async def test_not_ready_until_the_deadline() -> None:
     assert "AskAgain" not in "".join(format_exception(info.value))
 
 
+async def test_the_late_answer_to_what_was_not_handled(nursery: trio.Nursery) -> None:
+    """It finds nobody: it says something about the first attempt."""
+    peer = Peer()
+    async with open_over(peer) as conn:
+        read = Call(nursery, conn.read_event, "s", 0)
+        first = await peer.receive(Command.READ_EVENT)
+        not_handled_by(peer, first, NotHandled.NotReady)
+        second = await peer.receive(Command.READ_EVENT)
+        peer.send(READ_DONE, first.correlation, event_read(1))
+        await settle()
+        assert not read.done
+        peer.send(READ_DONE, second.correlation, event_read(2))
+        assert (await read.value()).number == 2
+
+
 # --- servers that did not agree in time: it may have happened
 
 
@@ -245,6 +260,17 @@ async def test_a_short_deadline_among_long_ones(nursery: trio.Nursery) -> None:
             await trio.sleep(0.9)
         await trio.sleep(6)
         assert ends == pytest.approx([5 + 0.9 * number for number in range(7)])
+
+
+async def test_the_deadline_of_a_page_is_that_of_the_first_attempt(nursery: trio.Nursery) -> None:
+    """However often it is asked for, in smaller ones."""
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second, settings=AT_ONCE.replace(operation_timeout=20)) as conn:
+        page = Call(nursery, anext, conn.read_stream("s"))
+        await trio.sleep(14.5)
+        peer.hang_up()
+        assert isinstance(await page.error(), OperationTimedOut)
+        assert trio.current_time() == pytest.approx(20)
 
 
 async def test_an_attempt_counts_from_when_it_was_sent(nursery: trio.Nursery) -> None:

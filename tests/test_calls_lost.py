@@ -164,6 +164,19 @@ async def test_not_known(kind: Kind, nursery: trio.Nursery) -> None:
     assert of_kind(second, kind) == []
 
 
+@each(Resend.AGAIN, Resend.SAME_IDS)
+async def test_not_handled_and_sent_again_and_then_the_session_died(kind: Kind, nursery: trio.Nursery) -> None:
+    """The attempt that was not handled is over: only one was in flight."""
+    peer, second = Peer(), ready(kind)
+    async with open_over(peer, second) as conn:
+        call, request = await send(nursery, conn, peer, kind)
+        not_handled_by(peer, request, NotHandled.NotReady)
+        await peer.receive(kind.command)
+        await lose(peer)
+        await call.value()
+    assert len(of_kind(second, kind)) == 1
+
+
 # --- sent, and two sessions in a row died
 
 

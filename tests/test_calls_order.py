@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from tests.answers import confirm, event_read, written
 from tests.helpers import assert_nothing_left, new_events
 from tests.kinds import NO_STREAM_YET, READ_BACKWARD
 from tests.lost import AT_ONCE, MUCH_LATER, answer_all, asked, block_writer, lose, open_over, settle
-from tests.peer import Call, Network, Peer
+from tests.peer import Call, Peer
 from trio_extreme import (
     ANY,
     ConnectionLost,
@@ -25,6 +26,8 @@ from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio.testing import MockClock
 
     from tests.peer import Request
     from trio_extreme import Connection
@@ -290,18 +293,17 @@ async def test_a_lost_session_lets_nobody_in(nursery: trio.Nursery) -> None:
 @pytest.mark.parametrize("how", ["cancelled", "out of time"])
 async def test_never_sent(how: str, nursery: trio.Nursery) -> None:
     """At the door, behind a blocked writer, and while there is no session."""
-    peer, second = Peer(), Peer()
+    peer, second = Peer(), Peer(mute=[Command.PING])
     answer_everything(second)
-    settings = AT_ONCE.replace(
-        max_in_flight=8, operation_timeout=5, heartbeat_timeout=100, reconnect_delay=10, max_reconnect_delay=10
-    )
-    async with open_connection(settings, connect=Delayed(10, peer, second).connect) as conn:
+    settings = AT_ONCE.replace(max_in_flight=8, operation_timeout=4, heartbeat_timeout=100)
+    async with open_over(peer, second, settings=settings) as conn:
         await block_writer(peer)
         calls = [await call_number(nursery, conn, number) for number in range(4)]
         await lose(peer)
         calls += [await call_number(nursery, conn, number) for number in range(4, 12)]
         now = conn.statistics()
-        assert (now.in_flight, now.waiting) == (8, 4)
+        # The ping that a session begins with is one of the eight.
+        assert (now.in_flight, now.waiting) == (8, 5)
         if how == "cancelled":
             for call in calls:
                 call.scope.cancel()
@@ -309,38 +311,24 @@ async def test_never_sent(how: str, nursery: trio.Nursery) -> None:
         else:
             for call in calls:
                 assert isinstance(await call.error(), OperationTimedOut)
-            assert trio.current_time() == pytest.approx(5)
-        assert_nothing_left(conn)
-        await trio.sleep_until(11)
-        await conn.ping()
-        assert conn.statistics().reconnects == 1
+            assert trio.current_time() == pytest.approx(4)
+            await settle()
+        assert conn.statistics().in_flight == 1
+        await let_in(second)
         assert_nothing_left(conn)
     assert numbers(peer) == numbers(second) == []
 
 
-class Delayed(Network):
-    """Connects for the second time after so many seconds."""
-
-    def __init__(self, seconds: float, *peers: Peer) -> None:
-        super().__init__(*peers)
-        self._seconds = seconds
-
-    async def connect(self, host: str, port: int) -> trio.abc.Stream:
-        if self.times:
-            await trio.sleep_until(self._seconds)
-        return await super().connect(host, port)
-
-
 @pytest.mark.parametrize("number", [0, 1])
-async def test_out_of_time_in_the_moment_a_session_comes(number: int, nursery: trio.Nursery) -> None:
+async def test_out_of_time_in_the_moment_a_session_comes(
+    number: int, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
     """Chance decides who of them is first; but what its caller gave up is not sent."""
-    settings = AT_ONCE.replace(operation_timeout=2, connect_timeout=10)
     for _ in range(20):
-        began = trio.current_time()
         peer, second = Peer(), Peer()
         answer_everything(second)
-        network = Delayed(began + settings.operation_timeout, peer, second)
-        async with open_connection(settings, connect=network.connect) as conn:
+        async with open_over(peer, second, settings=SOON.replace(operation_timeout=50)) as conn:
+            second.handlers[Command.PING] = partial(let_in_and_jump, second, autojump_clock, 50)
             await lose(peer)
             call = await call_number(nursery, conn, number)
             try:
@@ -348,10 +336,14 @@ async def test_out_of_time_in_the_moment_a_session_comes(number: int, nursery: t
                 came = True
             except OperationTimedOut:
                 came = False
-            assert trio.current_time() == pytest.approx(began + settings.operation_timeout)
             await settle()
             assert numbers(second) == ([number] if came else [])
-            assert_nothing_left(conn)
+
+
+def let_in_and_jump(peer: Peer, clock: MockClock, seconds: float, request: Request) -> None:
+    """Time passes while everybody has something to do, as it does outside of tests."""
+    peer.send(Command.PONG, request.correlation)
+    clock.jump(seconds)
 
 
 async def test_cancelled_at_random(nursery: trio.Nursery) -> None:

@@ -55,6 +55,9 @@ REFUSALS: list[tuple[Any, type[TrioExtremeError]]] = [
     ((Command.BAD_REQUEST, b"what?"), BadRequest),
     ((Command.NOT_AUTHENTICATED, b"who?"), NotAuthenticated),
 ]
+TELLING = {StreamDeleted, WrongExpectedVersion}
+"""What a hard delete that is sent again can be told only where the first attempt was executed, or was not."""
+
 each_refusal = pytest.mark.parametrize(("answer", "error"), REFUSALS, ids=lambda value: getattr(value, "__name__", ""))
 
 each_doubt = pytest.mark.parametrize("doubt", ["lost", "overdue", "not agreed"])
@@ -143,7 +146,9 @@ async def test_a_hard_delete_that_finds_its_own_tombstone(kind: Kind, doubt: str
 
 @each_doubt
 @each_delete
-@pytest.mark.parametrize(("answer", "error"), REFUSALS[1:])
+@pytest.mark.parametrize(
+    ("answer", "error"), [case for case in REFUSALS if case[1] not in {StreamDeleted, WrongExpectedVersion}]
+)
 async def test_a_hard_delete_that_is_refused_when_sent_again(
     kind: Kind, doubt: str, answer: Any, error: type[TrioExtremeError], nursery: trio.Nursery
 ) -> None:
@@ -152,6 +157,15 @@ async def test_a_hard_delete_that_is_refused_when_sent_again(
         unknown = await write.call.error()
         assert isinstance(unknown, OutcomeUnknown)
         assert isinstance(unknown.__cause__, error)
+
+
+@each_doubt
+@each_delete
+async def test_a_hard_delete_that_finds_a_wrong_version(kind: Kind, doubt: str, nursery: trio.Nursery) -> None:
+    """It is that of a stream that is not hard-deleted: no attempt was executed."""
+    async with resent(kind, doubt, nursery) as write:
+        write.answer(kind, Written.WrongExpectedVersion)
+        assert isinstance(await write.call.error(), WrongExpectedVersion)
 
 
 @each_doubt

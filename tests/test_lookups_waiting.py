@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.answers import NotHandled, event_read, not_handled, page, written
+from tests.answers import NotHandled, Written, event_read, not_handled, not_written, page, written
 from tests.helpers import assert_nothing_left, new_events
 from tests.kinds import NO_STREAM_YET, READ_BACKWARD
 from tests.lost import AT_ONCE, MUCH_LATER, answer_all, asked, lose, not_handled_by, open_over, settle
@@ -17,6 +17,7 @@ from trio_extreme import (
     Credentials,
     OutcomeUnknown,
     WriteResult,
+    WrongExpectedVersion,
     open_connection,
 )
 from trio_extreme.calls import ASK_AGAIN_DELAY
@@ -24,6 +25,8 @@ from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio.testing import MockClock
 
     from tests.peer import Request
     from trio_extreme import Connection
@@ -233,25 +236,38 @@ async def test_two_sessions_that_died_while_looking(
     assert [request.command for request in asked(fourth)] == [Command.PING]
 
 
-async def test_two_sessions_with_a_finished_look_between(nursery: trio.Nursery) -> None:
-    """Another append to the stream waits by then; it is none the worse for what became of the first."""
+async def test_a_session_that_died_while_looking_for_who_has_gone(nursery: trio.Nursery) -> None:
+    """Who comes later has two sessions of their own."""
     peers = peer, second, third, fourth = [Peer() for _ in range(4)]
     async with open_over(*peers) as conn:
         first = await append(nursery, conn, peer)
         peer.hang_up()
         await second.receive(READ_BACKWARD)
-        later = await append(nursery, conn, second)
-        second.hang_up()
-        write_all(third)
-        absent(third, await third.receive(READ_BACKWARD))
-        await first.value()
-        await later.value()
-        third.handlers.pop(Command.WRITE_EVENTS)
-        last = await append(nursery, conn, third)
+        await lose(second)
+        first.scope.cancel()
+        await settle()
+        third.unanswered()
+        later = await append(nursery, conn, third)
+        await third.receive(READ_BACKWARD)
         third.hang_up()
         write_all(fourth)
         absent(fourth, await fourth.receive(READ_BACKWARD))
-        await last.value()
+        await later.value()
+
+
+async def test_a_refusal_is_remembered_over_a_lost_session(nursery: trio.Nursery) -> None:
+    """It is looked for, and not sent again: it was refused."""
+    peer, second, third = Peer(), Peer(), Peer()
+    async with open_over(peer, second, third) as conn:
+        call = await append(nursery, conn, peer, expected=3)
+        peer.hang_up()
+        again = await second.receive(Command.WRITE_EVENTS)
+        second.send(WRITE_DONE, again.correlation, not_written(Written.WrongExpectedVersion))
+        await second.receive(READ_BACKWARD)
+        second.hang_up()
+        absent(third, await third.receive(READ_BACKWARD))
+        assert isinstance(await call.error(), WrongExpectedVersion)
+    assert [request.command for request in asked(third)] == [READ_BACKWARD]
 
 
 async def test_the_append_itself_is_not_sent_a_third_time(nursery: trio.Nursery) -> None:
@@ -348,26 +364,20 @@ async def test_out_of_time_before_there_is_a_session(nursery: trio.Nursery) -> N
         assert_nothing_left(conn)
 
 
-async def test_out_of_time_in_the_moment_it_is_told(nursery: trio.Nursery) -> None:
+async def test_out_of_time_in_the_moment_it_is_told(nursery: trio.Nursery, autojump_clock: MockClock) -> None:
     """Chance decides who of them is first; but what its caller gave up is not sent."""
     for _ in range(20):
-        peer = Peer()
-        async with open_to(peer, ANONYMOUS.replace(attempt_timeout=3, operation_timeout=5)) as conn:
+        peer, second = Peer(), Peer()
+        async with open_over(peer, second) as conn:
             call = await append(nursery, conn, peer)
-            look = await peer.receive(READ_BACKWARD)
-            await trio.sleep_until(call_deadline(conn))
-            absent(peer, look)
+            peer.hang_up()
+            look = await second.receive(READ_BACKWARD)
+            absent(second, look)
+            # Time passes while everybody has something to do, as it does outside of tests.
+            autojump_clock.jump(AT_ONCE.operation_timeout)
             assert isinstance(await call.error(), OutcomeUnknown)
             await settle()
-            appends = len(streams(peer, Command.WRITE_EVENTS))
-            await trio.sleep(20)
-            assert len(streams(peer, Command.WRITE_EVENTS)) == appends
-
-
-def call_deadline(conn: Connection) -> float:
-    """When the only call that there is ends."""
-    (slot,) = conn._engine.calls._calls
-    return slot.deadline
+            assert streams(second, Command.WRITE_EVENTS) == []
 
 
 @pytest.mark.parametrize("when", ["offline", "looking"])
