@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import trio
 import trio.testing
 
 from tests.answers import not_handled
@@ -15,6 +17,8 @@ from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    import pytest
 
     from tests.peer import Request
     from trio_extreme import Connection, Settings
@@ -71,3 +75,21 @@ async def lose(peer: Peer) -> None:
 def asked(peer: Peer) -> list[Request]:
     """All requests that came to a peer after the two of the handshake, in order."""
     return [request for request in peer.log[2:] if request.command not in _SIGNS_OF_LIFE]
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """What was logged at WARNING."""
+    return [entry.getMessage() for entry in caplog.records if entry.levelno == logging.WARNING]
+
+
+class Watcher:
+    """What becomes of a connection, from the present state on."""
+
+    def __init__(self, nursery: trio.Nursery, conn: Connection) -> None:
+        self._changes = conn.changes()
+        self.seen: list[Any] = []
+        nursery.start_soon(self._watch)
+
+    async def _watch(self) -> None:
+        async for change in self._changes:
+            self.seen.append(change)

@@ -1,4 +1,4 @@
-"""Getting in, and leaving: the life of a connection. Its calls are in test_engine_calls.py."""
+"""Getting in, and leaving: the life of a connection. What comes between is in the other files of this name."""
 
 from __future__ import annotations
 
