@@ -58,6 +58,14 @@ async def take_ours(events: Subscription[Any], count: int) -> list[str]:
     return streams
 
 
+async def next_of(events: Subscription[Any], stream: str) -> int:
+    """The number of the next event of this stream in the log."""
+    while (event := await soon(events)).stream != stream:
+        pass
+    number: int = event.number
+    return number
+
+
 async def hear(events: Subscription[Any], count: int) -> list[int | Notice]:
     """The next events, by number, and the notices between them: so many in all."""
     notices = events.with_notices()
@@ -102,6 +110,13 @@ async def write_singly(conn: Connection, count: int, *, pause: float = 0.0, stre
     for event in new_events(count):
         await conn.append(stream, event)
         await trio.sleep(pause)
+
+
+async def break_each(seconds: float, node: Node) -> None:
+    """Cut all connections again and again."""
+    while True:
+        await trio.sleep(seconds)
+        node.faults.kill_connections()
 
 
 async def lost(conn: Connection) -> object:

@@ -9,12 +9,13 @@ import pytest
 import trio
 
 from tests.helpers import assert_nothing_left, new_events
-from tests.peer import ANONYMOUS
+from tests.peer import ANONYMOUS, Call
 from tests.rows.consuming import (
     assert_server_pushes_nothing,
     assert_silent,
     connected,
     hear,
+    next_of,
     soon,
     take,
     take_ours,
@@ -154,6 +155,23 @@ async def write_without_waiting(conn: Connection, count: int) -> None:
         for event in new_events(count):
             nursery.start_soon(conn.append, "people", event)
             await trio.sleep(0.001)
+
+
+async def test_written_at_each_moment_of_going_live(conn: Connection, node: Node) -> None:
+    """While a page is read, while it subscribes, while it reads again, and live: each takes ten milliseconds."""
+    await conn.append("people", new_events(1))
+    for number in range(1, 41):
+        end = await conn.head()
+        with node.faults.delay(0.01):
+            async with (
+                conn.subscribe("people", after=number - 1) as events,
+                conn.subscribe_all(after=end) as log,
+                trio.open_nursery() as nursery,
+            ):
+                heard = [Call(nursery, next_of, each, "people") for each in (events, log)]
+                await trio.sleep(number / 1000)
+                await conn.append("people", new_events(1))
+                assert [await call.value() for call in heard] == [number, number]
 
 
 # --- at the consumer's pace

@@ -13,6 +13,7 @@ from tests.peer import Call
 from tests.rows.consuming import (
     assert_no_event,
     assert_silent,
+    break_each,
     connected,
     hear,
     soon,
@@ -62,12 +63,6 @@ async def test_the_connection_breaks_again_and_again(conn: Connection, node: Nod
     assert conn.statistics().reconnects > 10
 
 
-async def break_each(seconds: float, node: Node) -> None:
-    while True:
-        await trio.sleep(seconds)
-        node.faults.kill_connections()
-
-
 # --- more at once than is buffered
 
 
@@ -111,6 +106,36 @@ async def test_on_a_hard_deleted_stream(node: Node) -> None:
             await conn.append("places", new_events(1))
             assert await take(others, 1) == [0]
         assert_nothing_left(conn)
+
+
+# --- several, and one after another
+
+
+async def test_left_and_subscribed_again(conn: Connection) -> None:
+    """It begins at exactly the first event that was not handled, whatever had come already."""
+    await conn.append("people", new_events(5))
+    async with conn.subscribe("people", page_size=2) as events:
+        assert await take(events, 4) == [0, 1, 2, 3]
+    await conn.append("people", new_events(2))
+    async with conn.subscribe("people", after=2) as events:
+        assert await hear(events, 5) == [3, 4, 5, 6, CaughtUp()]
+        await conn.append("people", new_events(2))
+        assert await take(events, 1) == [7]
+    async with conn.subscribe("people", after=7) as events:
+        assert await hear(events, 2) == [8, CaughtUp()]
+
+
+async def test_two_consumers_of_one_stream(conn: Connection, node: Node) -> None:
+    async with conn.subscribe("people") as events:
+        async with conn.subscribe("people") as others:
+            await conn.append("people", new_events(2))
+            assert await take_until_caught_up(events) == await take_until_caught_up(others) == [0, 1]
+            await conn.append("people", new_events(1))
+        # What the other one was pushed and did not take is not missing here.
+        assert await take(events, 1) == [2]
+        node.faults.kill_connections()
+        await conn.append("people", new_events(1))
+        assert await take(events, 1) == [3]
 
 
 # --- while somebody writes

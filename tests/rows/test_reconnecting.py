@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import methodcaller
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
@@ -12,7 +12,7 @@ import trio.testing
 from tests.answers import event_read
 from tests.helpers import assert_nothing_left, new_events
 from tests.peer import ANONYMOUS, Call, Network, Peer, open_to
-from tests.rows.consuming import assert_no_event, connected, hear, lost, soon, take, take_until_caught_up
+from tests.rows.consuming import assert_no_event, connected, hear, lost, next_of, soon, take, take_until_caught_up
 from trio_extreme import (
     NO_STREAM,
     CaughtUp,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
-    from trio_extreme import Connection, Subscription
+    from trio_extreme import Connection
     from trio_extreme.embedded import Node
     from trio_extreme.embedded.faults import Faults
 
@@ -205,14 +205,6 @@ async def test_every_kind_of_subscription_goes_on(conn: Connection, node: Node) 
     assert conn.statistics().reconnects == 10
 
 
-async def next_of(events: Subscription[Any], stream: str) -> int:
-    """The number of the next event of this stream."""
-    while (event := await soon(events)).stream != stream:
-        pass
-    number: int = event.number
-    return number
-
-
 @pytest.mark.parametrize("graceful", [False, True])
 async def test_the_server_is_down_for_long(graceful: bool, conn: Connection, node: Node) -> None:
     async with conn.subscribe("people") as events, conn.subscribe_live("people") as live:
@@ -234,6 +226,28 @@ async def test_a_consumer_waits_while_the_server_is_down(conn: Connection, node:
         node.faults.restart(down=90)
         assert await take(events, 4) == [1, 2, 3, 4]
         assert trio.current_time() >= 90
+
+
+async def test_a_port_that_accepts_and_resets(node: Node) -> None:
+    """As a load balancer does whose server has gone: it is tried again and again, at leisure."""
+    times: list[float] = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        times.append(trio.current_time())
+        if len(times) > 1 and trio.current_time() < 600:
+            peer = Peer()
+            peer.hang_up()
+            return peer.stream
+        return await node.connect(host, port)
+
+    async with open_connection(node.settings, connect=connect) as conn, conn.subscribe("people") as events:
+        await take_until_caught_up(events)
+        node.faults.kill_connections()
+        await trio.sleep(600)
+        await conn.append("people", new_events(1))
+        assert await take(events, 1) == [0]
+    # Delays are drawn from up to five seconds.
+    assert 120 < len(times) < 480
 
 
 async def test_every_disconnect_is_told(conn: Connection, node: Node) -> None:
