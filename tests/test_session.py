@@ -120,13 +120,13 @@ async def test_frames_in_one_chunk_are_filed_one_by_one() -> None:
         peer.send_bytes(
             encode(Command.PONG, one, b"1")
             + confirmation
-            + pushed(asked[2], 5, 6)
+            + pushed(asked[2], 5, 6, 7)
             + encode(Command.PONG, two, b"2")
-            + pushed(asked[2], 7)
+            + pushed(asked[2], 8)
         )
         await second.event.wait()
         assert [slot.answer[3] if slot.answer else None for slot in (first, second)] == [b"1", b"2"]
-        assert len(await third.mailbox.take()) == 3
+        assert len(await third.mailbox.take()) == 4
 
 
 async def test_a_chunk_may_be_a_byte() -> None:
@@ -619,6 +619,15 @@ async def test_a_bug_is_not_taken_for_a_lost_connection() -> None:
     assert peer.closed
 
 
+async def test_the_peer_has_closed_before_anybody_of_us_has_looked() -> None:
+    """Whoever looks first, the reader or the watch: it is chance."""
+    for _ in range(10):
+        peer = quiet()
+        peer.hang_up()
+        async with opened(peer) as session:
+            assert "the server closed it before it said a word" in str(await ended(session))
+
+
 async def test_cancelled() -> None:
     peer = quiet()
     async with opened(peer) as session:
@@ -664,6 +673,19 @@ async def test_it_is_no_frame() -> None:
         assert isinstance(cause.__cause__, ProtocolError)
         assert "another protocol" in str(cause)
         assert slot.error is cause
+
+
+async def test_what_came_before_it_is_an_answer() -> None:
+    peer = quiet()
+    async with opened(peer) as session:
+        answered, waiting = session.ask(), session.ask()
+        request = await peer.receive()
+        peer.send_bytes(encode(Command.PONG, request.correlation) + b"\x01\0\0\0" + bytes(20))
+        # That there is no more to come changes nothing.
+        cause = await ended(session)
+        assert answered.answer is not None
+        assert isinstance(cause, ProtocolError)
+        assert waiting.error is cause
 
 
 async def test_an_answer_above_the_limit_fails_alone() -> None:
