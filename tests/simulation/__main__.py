@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         with planted(options.bug):
             outcome = simulate(options.seed)
         for line in report(outcome, options.bug, whole=options.trace):
-            print(line)
+            _say(line)
         return bool(outcome.problems)
     return sweep(_seeds(options), options.bug, options.jobs)
 
@@ -53,9 +53,8 @@ def sweep(seeds: Iterable[int], bug: str, jobs: int) -> int:
         done += 1
         if verdict.problems:
             failed.append(verdict)
-            print(f"{command(verdict.seed, bug)}\n    {verdict.problems[0]}", flush=True)
+            _say(f"{command(verdict.seed, bug)}\n    {verdict.problems[0]}")
         _show_progress(done, len(failed), time.monotonic() - began)
-    print(file=sys.stderr)
     _summarize(failed, done, time.monotonic() - began)
     return bool(failed)
 
@@ -107,15 +106,20 @@ def _seeds(options: argparse.Namespace) -> Iterator[int]:
 
 def _show_progress(done: int, failed: int, seconds: float) -> None:
     if sys.stderr.isatty() or done % 500 == 0:
-        text = f"\r{done} seeds, {failed} failed, {done / seconds:.1f} a second"
-        print(text, end="" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)
+        sys.stderr.write(f"\r{done} seeds, {failed} failed, {done / seconds:.1f} a second")
+        sys.stderr.flush()
 
 
 def _summarize(failed: list[Verdict], done: int, seconds: float) -> None:
     kinds = Counter(_kind(problem) for verdict in failed for problem in verdict.problems[:1])
     for kind, times in kinds.most_common():
-        print(f"{times:6} × {kind}")
-    print(f"{done} seeds in {seconds:.0f} s ({done / seconds:.1f} a second), {len(failed)} failed")
+        _say(f"{times:6} × {kind}")
+    _say(f"{done} seeds in {seconds:.0f} s ({done / seconds:.1f} a second), {len(failed)} failed")
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _kind(problem: str) -> str:

@@ -1,4 +1,4 @@
-"""Planted bugs: each breaks the library in one place while it lasts, as other libraries were broken, or nearly this one.
+"""Planted bugs: each breaks the library in one place while it lasts, as others were broken, or this one was before.
 
 They show that the simulation sees. Each has a seed that finds it, and that finds nothing without it.
 """
@@ -24,7 +24,6 @@ from trio_extreme.operations.base import Resend
 from trio_extreme.operations.following import LogTrack, StreamTrack
 from trio_extreme.operations.writing import Append
 from trio_extreme.outbox import Outbox
-from trio_extreme.pending import Slot
 from trio_extreme.session import Session
 from trio_extreme.subscriptions import Subscription
 from trio_extreme.values import Position
@@ -33,6 +32,8 @@ from trio_extreme.wire.schema import WriteEvents
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
+
+    from trio_extreme.pending import Slot
 
 BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
 """All of them, by name."""
@@ -278,7 +279,11 @@ def heartbeats_behind_requests() -> Iterator[None]:
 @bug
 def silence_not_noticed() -> Iterator[None]:
     """Nobody watches whether the server still says anything."""
-    with patch.object(Session, "_watch", lambda self: trio.sleep_forever()):
+
+    async def doze(self: Session) -> None:
+        await trio.sleep_forever()
+
+    with patch.object(Session, "_watch", doze):
         yield
 
 
@@ -310,6 +315,34 @@ def id_used_again() -> Iterator[None]:
             submit(self, slot)
 
     with patch.object(Session, "submit", keep_id):
+        yield
+
+
+@bug
+def handed_over_after_the_end() -> Iterator[None]:
+    """The writer sends what was handed to it when its session had just ended, though the next one sends it too."""
+    close = Outbox.close
+
+    def close_softly(self: Outbox) -> None:
+        close(self)
+        self._closed = False
+
+    with patch.object(Outbox, "close", close_softly):
+        yield
+
+
+@bug
+def last_come_first_sent() -> Iterator[None]:
+    """A new session sends what waits for it in the wrong order."""
+    connected = Calls.connected
+
+    def backwards(self: Calls) -> None:
+        held = dict(reversed(self._held.items()))
+        self._held.clear()
+        self._held.update(held)
+        connected(self)
+
+    with patch.object(Calls, "connected", backwards):
         yield
 
 

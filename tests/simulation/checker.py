@@ -62,7 +62,7 @@ def check_appends(ledger: Ledger, truth: Truth) -> Iterator[str]:
         wanted.setdefault(call.ids, []).append(call)
     for ids, calls in wanted.items():
         # The same events may have been appended by several calls, one after another.
-        yield from _check_batch(calls, [where.pop(id, []) for id in ids])
+        yield from _check_batch(calls, [where.pop(event_id, []) for event_id in ids])
     yield from _check_strangers(where)
 
 

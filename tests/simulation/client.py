@@ -17,7 +17,6 @@ from trio_extreme import (
     NotReady,
     OperationTimedOut,
     OutcomeUnknown,
-    ServerError,
     StreamDeleted,
     StreamNotFound,
     WrongExpectedVersion,
@@ -45,7 +44,7 @@ _PAGE = 0.5
 """Seconds that one page takes at most."""
 
 _OWN = 8
-"""Requests that the client makes for itself and lets pass the door: to introduce itself, to look, to subscribe again."""
+"""Requests that the client makes for itself and that pass the door: to introduce itself, look, subscribe again."""
 
 _EPSILON = 1e-6
 
@@ -54,14 +53,14 @@ class Client:
     """One connection, whose name is a letter. Its methods are the verbs, as workloads use them."""
 
     def __init__(
-        self, name: str, settings: Settings, calm_at: float, stalls: Stalls, ledger: Ledger, trace: Trace
+        self, name: str, settings: Settings, *, calm_at: float, stalls: Stalls, ledger: Ledger, trace: Trace
     ) -> None:
         self.name = name
         self.stalls = stalls
         self.settings = settings
         self.calm_at = calm_at
         self.trace = trace
-        self.wire = Wire(name, ledger, trace)
+        self.wire = Wire(name, settings.attempt_timeout, ledger, trace)
         self.conn: Connection
         self._is_open = True
         #: What each stream's subscriptions may hold at most: events, bytes.
@@ -165,8 +164,8 @@ class Client:
         if now.in_flight > limits.max_in_flight + _OWN:
             self.trace.problem(f"{self.name}: {now.in_flight} requests in flight")
         for held in now.subscriptions:
-            events, bytes = self.bounds[held.stream]
-            if held.buffered_events > events or held.buffered_bytes > bytes:
+            events, size = self.bounds[held.stream]
+            if held.buffered_events > events or held.buffered_bytes > size:
                 self.trace.problem(f"{self.name}: the memory is not bounded: {held}")
 
     def check_idle(self) -> None:

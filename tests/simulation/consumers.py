@@ -161,11 +161,15 @@ class Consumer(Workload):
             facts = [fact for fact in facts if last is not None and fact.place <= last]
         return [fact for fact in facts if fact.place >= period.first_wanted and fact.place not in seen]
 
-    def is_behind(self) -> bool:
-        """Whether it has not seen yet what it should have."""
+    def is_behind(self, *, at_the_end: bool) -> bool:
+        """Whether something is still to come, if all is well; at the end that is the last event."""
         if self.truth.is_buried(self.stream):
             return self.is_mourning
-        return not self.periods or bool(self.missing(self.periods[-1]))
+        return not self.periods or self.is_waiting(self.periods[-1], at_the_end=at_the_end)
+
+    @abstractmethod
+    def is_waiting(self, period: Period, *, at_the_end: bool) -> bool:
+        """Whether something of this period must still come."""
 
     @property
     def is_mourning(self) -> bool:
@@ -193,8 +197,8 @@ class Consumer(Workload):
         self._connections_then = len(self.client.wire.ends)
         for one in [item] if self.style != "batches" else item:
             if isinstance(one, Event):
-                id = one.link.id.bytes_le if one.link is not None else one.id.bytes_le
-                history.append(Seen(trio.current_time(), one.checkpoint, id))
+                stored = one.link or one
+                history.append(Seen(trio.current_time(), one.checkpoint, stored.id.bytes_le))
             else:
                 history.append(Heard(trio.current_time(), one))
                 self.note(in_words(one))

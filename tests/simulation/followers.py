@@ -29,6 +29,10 @@ class CatchUp(Consumer):
         """What could be read at all times. What was hidden at some time may have been missed."""
         return [fact.place for fact in self.wanted(period) if fact.lasting]
 
+    def is_waiting(self, period: Period, *, at_the_end: bool) -> bool:
+        """Whether anything is missing, at any time."""
+        return bool(self.missing(period))
+
     @property
     def is_mourning(self) -> bool:
         """Whether its stream was deleted for ever, and it is still to be told."""
@@ -95,6 +99,11 @@ class Live(Consumer):
         if not self.hears:
             return []
         return [fact.place for fact in self.wanted(period) if not _is_excused(period, fact.place)]
+
+    def is_waiting(self, period: Period, *, at_the_end: bool) -> bool:
+        """Whether the last event is still to come. Before the end it may have come into a gap."""
+        wanted = self.wanted(period) if at_the_end else []
+        return bool(wanted) and wanted[-1] == self.truth.facts(self.stream)[-1]
 
     def open(self) -> Any:
         self._allowed = self.truth.next_place(self.stream)

@@ -51,7 +51,7 @@ class Call:
         return "unknown"
 
     def __str__(self) -> str:
-        events = ", ".join(id.hex()[:8] for id in self.ids)
+        events = ", ".join(event_id.hex()[:8] for event_id in self.ids)
         return f"call {self.number}: {self.verb} {self.stream!r} expecting {self.expected} [{events}]"
 
 
@@ -76,13 +76,13 @@ class Ledger:
     def end(self, call: Call, told: Told) -> None:
         """It ended, one way or another."""
         call.told, call.ended = told, trio.current_time()
-        for id in call.ids:
-            del self._waiting[id]
+        for event_id in call.ids:
+            del self._waiting[event_id]
         self._trace.note(call.client, f"call {call.number}: {call.verdict}: {in_words(told)}")
 
-    def waiting_for(self, id: bytes) -> Call | None:
+    def waiting_for(self, event_id: bytes) -> Call | None:
         """The call that waits for this event to be written."""
-        return self._waiting.get(id)
+        return self._waiting.get(event_id)
 
     def appends(self) -> Iterator[Call]:
         """The calls that append."""

@@ -7,7 +7,6 @@ it is a client like any other; the client gets it through the seam it opens all 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from math import inf
 from typing import TYPE_CHECKING
 
 import trio
@@ -76,7 +75,9 @@ class Network:
         if welcome == "refuse":
             await trio.lowlevel.checkpoint()
             raise ConnectionRefusedError
-        await trio.sleep(1.0 if welcome == "late" else inf)
+        if welcome == "ignore":
+            await trio.sleep_forever()
+        await trio.sleep(1)
 
 
 class ClientEnd(Wrapped):
@@ -125,8 +126,8 @@ class Link:
         self._scope = trio.CancelScope()
         self._ends = near, node
         latency = weather.latency()
-        self._there = Way(self, "⇒", near, node, latency)
-        self._back = Way(self, "⇐", node, near, latency)
+        self._there = Way(self, "⇒", source=near, target=node, latency=latency)
+        self._back = Way(self, "⇐", source=node, target=near, latency=latency)
 
     def __repr__(self) -> str:
         return f"<Link {self._label}>"
@@ -164,8 +165,9 @@ class Link:
         if self.weather.is_calm or self.client_end.is_closed:
             return
         self.note("", f"struck: {blow}")
-        if blow == "stall":
-            self._there.stalled_until = self._back.stalled_until = self.weather.stall_end()
+        if blow in ("stall", "stall there"):
+            self._there.stalled_until = self.weather.stall_end()
+            self._back.stalled_until = self._there.stalled_until if blow == "stall" else 0.0
         elif blow in ("close", "reset"):
             self.client_end.was_reset = blow == "reset"
             self._scope.cancel()
@@ -181,7 +183,9 @@ class Link:
 class Way:
     """One direction: takes what one end sends, and hands it to the other, later and in pieces."""
 
-    def __init__(self, link: Link, arrow: str, source: trio.abc.Stream, target: trio.abc.Stream, latency: float) -> None:
+    def __init__(
+        self, link: Link, arrow: str, *, source: trio.abc.Stream, target: trio.abc.Stream, latency: float
+    ) -> None:
         self._link = link
         self._arrow = arrow
         self._source = source
@@ -208,8 +212,9 @@ class Way:
     async def _travel(self) -> None:
         if delay := self._link.weather.delay(self._latency):
             await trio.sleep(delay)
-        while self.is_silent or self.stalled_until > trio.current_time():
-            await trio.sleep_until(inf if self.is_silent else self.stalled_until)
+        await trio.sleep_until(self.stalled_until)
+        if self.is_silent:
+            await trio.sleep_forever()
 
     async def _deliver(self, piece: bytes) -> None:
         if self.fuse is not None and len(piece) >= self.fuse:

@@ -43,7 +43,7 @@ def make_plan(seed: int) -> Plan:
         version=random.choice(("4.1.1", "4.1.1", "3.9.4")),
         settings=tuple(_settings(random) for _ in range(random.choice((1, 1, 2)))),
         calm_at=random.choice((5.0, 12.0, 25.0)),
-        fault_rate=random.choice((0.0, 0.1, 0.4)),
+        fault_rate=random.choice((0.0, 0.1, 0.3, 0.6)),
         longest_fault=random.choice((1.0, 5.0)),
         stall_rate=random.choice((0.0, 0.0, 0.05)),
     )

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from trio_extreme.notices import Change
 
 
+_MAY_FOLLOW: dict[type[Change], tuple[type[Change], ...]] = {
+    Connected: (Lost, Closed),
+    Lost: (Reconnecting, Closed),
+    Reconnecting: (Reconnecting, Connected, Closed),
+    Closed: (),
+}
+
+
 class Reader(Workload):
     """Reads a stream or the log, in either direction, again and again. Its stream is never deleted nor truncated."""
 
@@ -83,17 +91,10 @@ class Pinger(Workload):
 class Watcher(Workload):
     """Watches what becomes of the connection: each change follows from the one before."""
 
-    _MAY_FOLLOW: dict[type[Change], tuple[type[Change], ...]] = {
-        Connected: (Lost, Closed),
-        Lost: (Reconnecting, Closed),
-        Reconnecting: (Reconnecting, Connected, Closed),
-        Closed: (),
-    }
-
     async def run(self) -> None:
         before: Change | None = None
         async for change in self.client.conn.changes():
-            if before is not None and type(change) not in self._MAY_FOLLOW[type(before)]:
+            if before is not None and type(change) not in _MAY_FOLLOW[type(before)]:
                 self.client.trace.problem(f"{self.client.name}: {change} follows {before}")
             self.client.trace.note(self.client.name, f"change: {change}")
             before = change

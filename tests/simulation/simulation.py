@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import traceback
 from contextlib import AsyncExitStack
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -27,6 +26,7 @@ from tests.simulation.weather import Weather
 from tests.simulation.workloads import Stage
 from tests.simulation.writers import Curtain
 from trio_extreme.embedded import open_node
+from trio_extreme.embedded.faults import PLAYED
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from trio_extreme.embedded import Node
 
 _EPOCH = 1_700_000_000
+_MORE_OFTEN = ("restart", "drop_reply", "drop_reply", "restart", "kill_connections", "answer_late")
+"""Faults that are worth more than one in a dozen: those by which it is not known what was done."""
 _TOO_LONG = 1000.0
 """Seconds after which a run is taken for one that hangs."""
 _QUIET = 10.0
@@ -122,7 +124,14 @@ class Simulation:
             self._helpers.cancel_scope.cancel()
 
     def _client(self, settings: Settings) -> Client:
-        return Client(next(self._names), settings, self._plan.calm_at, self._stalls, self._ledger, self.trace)
+        return Client(
+            next(self._names),
+            settings,
+            calm_at=self._plan.calm_at,
+            stalls=self._stalls,
+            ledger=self._ledger,
+            trace=self.trace,
+        )
 
     def _connected(self, client: Client) -> AbstractAsyncContextManager[Client]:
         return client.connected(self._network, chance(self._seed, f"client {client.name}"), _calendar)
@@ -156,8 +165,13 @@ class Simulation:
                 consumer.note_due()
 
     async def _break_node(self) -> None:
-        play = partial(self._node.faults.play, rate=self._plan.fault_rate, longest=self._plan.longest_fault)
-        await play(chance(self._seed, "faults"), seconds=self._plan.calm_at)
+        await self._node.faults.play(
+            chance(self._seed, "faults"),
+            seconds=self._plan.calm_at,
+            rate=self._plan.fault_rate,
+            longest=self._plan.longest_fault,
+            names=(*PLAYED, *_MORE_OFTEN),
+        )
 
     async def _stand_still(self) -> None:
         """The program does not let its tasks run for some seconds, now and then."""
@@ -174,20 +188,20 @@ class Simulation:
 
     async def _calm(self) -> None:
         """Everybody catches up, and then sees one event more; then nothing happens."""
-        await self._wait_for_consumers()
+        await self._wait_for_consumers(at_the_end=False)
         streams = dict.fromkeys(["sole", *(consumer.stream for consumer in self._consumers)])
         truth = Truth(self._node.store)
         for stream in streams:
             if stream.isalpha() and not truth.is_buried(stream):
                 await self._guard(Curtain(self._stage(chance(self._seed, f"curtain {stream}")), stream))
-        await self._wait_for_consumers()
+        await self._wait_for_consumers(at_the_end=True)
         await trio.sleep(_QUIET)
 
-    async def _wait_for_consumers(self) -> None:
+    async def _wait_for_consumers(self, *, at_the_end: bool) -> None:
         """Wait until every consumer has seen what it must, or until it is far too late."""
         began = trio.current_time()
         patience = max(client.bound for client in self._clients)
-        while any(consumer.is_behind() for consumer in self._consumers):
+        while any(consumer.is_behind(at_the_end=at_the_end) for consumer in self._consumers):
             await trio.sleep(0.25)
             waited = trio.current_time() - began
             if waited > patience + sum(consumer.busy(began, trio.current_time()) for consumer in self._consumers):

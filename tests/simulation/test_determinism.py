@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 SEEDS = range(20)
 
 
-def test_trio_still_has_what_makes_its_order_repeatable():
+def test_trio_still_has_what_makes_its_order_repeatable() -> None:
     # Private names, which trio's own plugin for Hypothesis uses. Should they vanish, no seed means anything any more.
     scheduler = trio._core._run
     assert isinstance(scheduler._ALLOW_DETERMINISTIC_SCHEDULING, bool)
@@ -43,38 +43,37 @@ def order_of_tasks(seed: int) -> list[int]:
     return order
 
 
-def test_the_order_of_tasks_comes_from_the_seed():
+def test_the_order_of_tasks_comes_from_the_seed() -> None:
     assert order_of_tasks(1) == order_of_tasks(1)
     assert order_of_tasks(1) != order_of_tasks(2)
 
 
-def test_trio_is_as_it_was_afterwards():
+def test_trio_is_as_it_was_afterwards() -> None:
     scheduler = trio._core._run
     before = scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r.getstate()
     order_of_tasks(1)
     assert before == (scheduler._ALLOW_DETERMINISTIC_SCHEDULING, scheduler._r.getstate())
 
 
-def test_each_kind_of_choice_has_a_source_of_its_own():
+def test_each_kind_of_choice_has_a_source_of_its_own() -> None:
     assert chance(1, "weather").random() == chance(1, "weather").random()
     assert len({chance(1, "weather").random(), chance(2, "weather").random(), chance(1, "plan").random()}) == 3
 
 
-def test_seeds_are_different_days_and_do_not_depend_on_those_before():
+def test_seeds_are_different_days_and_do_not_depend_on_those_before() -> None:
     digests = [simulate(seed).trace.digest() for seed in (1, 2, 3)]
     assert len(set(digests)) == 3
     assert digests[::-1] == [simulate(seed).trace.digest() for seed in (3, 2, 1)]
 
 
-def test_two_processes_with_other_hashes_do_the_same():
+def test_two_processes_with_other_hashes_do_the_same() -> None:
     script = (
         "from tests.simulation.simulation import simulate\n"
         f"for seed in {list(SEEDS)}: print(seed, simulate(seed).trace.digest())\n"
     )
+    command = [sys.executable, "-c", script]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", script], cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": hashes}, stdout=subprocess.PIPE
-        )
+        subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONHASHSEED": hashes}, stdout=subprocess.PIPE)
         for hashes in ("1", "2")
     ]
     outputs = [process.communicate()[0].splitlines() for process in processes]
@@ -84,7 +83,7 @@ def test_two_processes_with_other_hashes_do_the_same():
 
 
 @pytest.mark.parametrize("seed", SEEDS[:3])
-def test_nothing_in_a_run_comes_from_outside(seed: int, monkeypatch: pytest.MonkeyPatch):
+def test_nothing_in_a_run_comes_from_outside(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # The clock on the wall and the system's chance differ each time: who asks them is found here sooner than by luck.
     def refuse(*_: object) -> object:
         message = "a simulation asks nobody but its seed"

@@ -1,4 +1,4 @@
-"""What happened in a run, in order: every frame that crossed the network, what broke it, what callers did and were told.
+"""What happened in a run, in order: every frame that crossed the network, what broke it, what callers were told.
 
 Two runs of a seed are the same run where their traces are. Lines are made only when somebody reads them: nearly all
 runs are good, and nobody does.

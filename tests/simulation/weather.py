@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from random import Random
 
-Blow = Literal["close", "reset", "silence", "silence there", "silence back", "stall"]
+Blow = Literal["close", "reset", "silence", "silence there", "silence back", "stall", "stall there"]
 """What can become of a connection: both sides are told, only the network knows, or everything waits a while."""
 
 Welcome = Literal["accept", "refuse", "ignore", "late"]
@@ -25,14 +25,15 @@ _BLOWS: dict[Blow, int] = {
     "silence": 10,
     "silence there": 8,
     "silence back": 8,
-    "stall": 14,
+    "stall": 10,
+    "stall there": 10,
 }
 _WELCOMES: dict[Welcome, int] = {"accept": 80, "refuse": 10, "ignore": 4, "late": 6}
 
-_CAPACITIES = (256 * 1024, 256 * 1024, 16 * 1024, 2048)
+_CAPACITIES = (256 * 1024, 16 * 1024, 2048, 2048)
 """Bytes that one direction holds before its writer has to wait."""
 
-_LATENCIES = (0.0, 0.0, 0.001, 0.02, 0.3)
+_LATENCIES = (0.0, 0.0, 0.001, 0.02, 0.1, 0.3)
 """Seconds on the way, at most."""
 
 

@@ -1,6 +1,6 @@
 """One client's side of the network: what it hands over and takes, and the rules that can be seen there.
 
-Rule 1: the answer to a heartbeat leaves with the next send, before whatever else waits.
+Rule 1: what is urgent leaves before whatever else waits, and the answer to a heartbeat with the next send.
 Rule 2: nothing is sent for a caller who has gone.
 Rule 3: an attempt has a correlation id of its own, and one at all; only an unsubscribe repeats one.
 Rule 4: a connection is closed before the next one is opened.
@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
+
+import trio
 
 from tests.simulation.trace import Cutter
 from trio_extreme import NO_STREAM
@@ -31,10 +33,14 @@ _ANSWERS = (Command.HEARTBEAT_RESPONSE, Command.UNSUBSCRIBE_FROM_STREAM)
 """Commands under an id that was used before."""
 
 
+_URGENT = (*_ANSWERS, Command.HEARTBEAT_REQUEST)
+"""What never waits behind requests."""
+
+
 class Wire:
     """What one client does on all its connections, one after another."""
 
-    def __init__(self, client: str, ledger: Ledger, trace: Trace) -> None:
+    def __init__(self, client: str, attempt_timeout: float, ledger: Ledger, trace: Trace) -> None:
         self.client = client
         self.ends: list[ClientEnd] = []
         #: Looks at the client's buffers; set once there is a connection to look at.
@@ -42,7 +48,7 @@ class Wire:
         self._ledger = ledger
         self._trace = trace
         self._used: set[bytes] = set()
-        self._order = Order(trace)
+        self._order = Order(attempt_timeout, trace)
         self._incoming = Cutter()
         # Heartbeats that the client was asked for, and has filed once it comes back for more.
         self._asked: deque[bytes] = deque()
@@ -78,7 +84,10 @@ class Wire:
             self._check_id(frame)
             if frame.command == Command.WRITE_EVENTS:
                 self._check_caller(label, frame)
-        self._check_heartbeats(label, frames)
+        # What a session has to send when it has just ended is nothing.
+        if frames:
+            self._check_lanes(label, frames)
+            self._check_heartbeats(label, frames)
 
     def _check_caller(self, label: str, frame: Frame) -> None:
         message = frame.message
@@ -99,6 +108,11 @@ class Wire:
             self._trace.problem(f"{command_name(frame.command)} is sent under an id that was used before")
         self._used.add(frame.correlation)
 
+    def _check_lanes(self, label: str, frames: Sequence[Frame]) -> None:
+        urgent = [frame.command in _URGENT for frame in frames]
+        if urgent != sorted(urgent, reverse=True):
+            self._trace.problem(f"{label} sends what is urgent after requests")
+
     def _check_heartbeats(self, label: str, frames: Sequence[Frame]) -> None:
         answered = [frame.correlation for frame in frames if frame.command == Command.HEARTBEAT_RESPONSE]
         while self._owed:
@@ -109,10 +123,11 @@ class Wire:
 class Order:
     """In which order one client sends appends that a number or NO_STREAM protects: those it may simply send again."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, attempt_timeout: float, trace: Trace) -> None:
+        self._attempt_timeout = attempt_timeout
         self._trace = trace
-        # Of each call that was sent and not answered: which of all sendings was its last.
-        self._sent: dict[int, int] = {}
+        # Of each call that was sent and not answered: which of all sendings was its last, and when it was.
+        self._sent: dict[int, tuple[int, float]] = {}
         self._by_correlation: dict[bytes, int] = {}
         self._count = 0
         self._label = ""
@@ -124,14 +139,14 @@ class Order:
         """The client sends the append of this call."""
         if label != self._label:
             self._label, self._began, self._repeated = label, self._count, 0
-        before = self._sent.get(call.number, inf)
-        # What is sent again on the same connection was not answered in time there: that is no matter of order.
-        if not self._began < before < inf:
+        before, sent_at = self._sent.get(call.number, (inf, inf))
+        # What was not answered in time is sent again whatever becomes of the connection: that is no matter of order.
+        if before == inf or (before <= self._began and trio.current_time() < sent_at + self._attempt_timeout):
             if before < self._repeated:
                 self._trace.problem(f"{label} sends call {call.number} after others that came later")
             self._repeated = before
         self._count += 1
-        self._sent[call.number] = self._count
+        self._sent[call.number] = self._count, trio.current_time()
         self._by_correlation[correlation] = call.number
 
     def answered(self, correlation: bytes) -> None:

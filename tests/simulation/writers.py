@@ -40,8 +40,9 @@ class SoleWriter(Workload):
         last = int(NO_STREAM)
         for _ in range(self._appends):
             events = self.events()
-            while (written := await self._append(events, last)) is None:
-                await trio.sleep(self.random.uniform(0, 0.5))
+            written = None
+            while written is None:
+                written = await self._append(events, last)
             last = written
             await self.pause()
 
@@ -55,6 +56,7 @@ class SoleWriter(Workload):
             raise
         except BAD_LUCK:
             pass
+        await trio.sleep(self.random.uniform(0, 0.5))
         return None
 
 
@@ -173,9 +175,9 @@ class Linker(Workload):
 
 
 class Visitor(Workload):
-    """Opens a connection of its own, appends with many tasks at once, and leaves in the middle of it, one way or another.
+    """Opens a connection of its own, appends with many tasks at once, and leaves in the middle of it.
 
-    The tasks outlive the connection.
+    It leaves one way or another, and the tasks outlive the connection.
     """
 
     async def run(self) -> None:
