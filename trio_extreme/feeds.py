@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_extreme.calls import ASK_AGAIN_DELAY
-from trio_extreme.errors import ConnectionLost, StreamDeleted, TrioExtremeError
+from trio_extreme.errors import StreamDeleted, TrioExtremeError
 from trio_extreme.pending import Interrupted, SubscriptionSlot, fresh
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ class Feeds:
     def __init__(self, calls: Calls, line: Line) -> None:
         self._calls = calls
         self._line = line
-        self._lasting: dict[SubscriptionSlot, None] = {}
+        # Each with the scope of whoever sees to its being opened again.
+        self._lasting: dict[SubscriptionSlot, trio.CancelScope] = {}
 
     def __repr__(self) -> str:
         return f"<Feeds: {len(self._lasting)} lasting>"
@@ -67,7 +68,7 @@ class Feeds:
             raise
         calls.release(slot)
         if lasting:
-            self._lasting[slot] = None
+            self._lasting[slot] = trio.CancelScope()
         if slot.interrupted:
             self._open_again(slot)
         return confirmation, partial(self._close, slot)
@@ -90,11 +91,10 @@ class Feeds:
             slot.mailbox.end(fresh(error))
 
     def _close(self, slot: SubscriptionSlot) -> None:
-        self._lasting.pop(slot, None)
+        opening = self._lasting.pop(slot, None)
+        if opening is not None:
+            opening.cancel()
         if slot in self._calls:
-            if not slot.settled:
-                # Whoever sees to its opening may stop.
-                slot.fail(ConnectionLost("nobody waits for it any more"))
             self._calls.abandon(slot)
         else:
             self._line.forget(slot)
@@ -117,17 +117,19 @@ class Feeds:
             self._line.forget(slot)
             slot.deadline = inf
             self._calls.adopt(slot)
-        self._line.begin(self._confirm, slot)
+        self._lasting[slot] = trio.CancelScope()
+        self._line.begin(self._confirm, slot, self._lasting[slot])
 
-    async def _confirm(self, slot: SubscriptionSlot) -> None:
+    async def _confirm(self, slot: SubscriptionSlot, scope: trio.CancelScope) -> None:  # noqa: ASYNC910 - answers are awaited
         """See a lasting feed through to its confirmation, or to the refusal that its consumer is told."""
-        try:
-            confirmation = await self._calls.answer(slot)
-            if confirmation.is_of_deleted:
-                raise StreamDeleted(slot.stream)
-        except TrioExtremeError as error:
-            self._close(slot)
-            slot.mailbox.end(error)
-        else:
-            if slot in self._calls:
-                self._calls.release(slot)
+        with scope:
+            try:
+                confirmation = await self._calls.answer(slot)
+                if confirmation.is_of_deleted:
+                    raise StreamDeleted(slot.stream)
+            except TrioExtremeError as error:
+                self._close(slot)
+                slot.mailbox.end(error)
+            else:
+                if slot in self._calls:
+                    self._calls.release(slot)
