@@ -62,6 +62,7 @@ def not_handled_by(peer: Peer, request: Request, reason: int) -> None:
 async def block_writer(peer: Peer) -> None:
     """Nothing is sent from now on: the answer to a heartbeat is under way, and does not arrive."""
     peer.hold()
+    peer.handlers[Command.HEARTBEAT_RESPONSE] = lambda request: None
     peer.send(Command.HEARTBEAT_REQUEST, bytes(range(16)))
     await settle()
 

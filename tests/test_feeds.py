@@ -1,0 +1,463 @@
+"""Feeds: opening what the server pushes, and opening it again where it is meant to last.
+
+What a live subscription makes of them is in tests/test_live_reconnecting.py.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from tests.answers import Drop, NotHandled, confirm, confirmed, dropped, pushed
+from tests.helpers import assert_nothing_left
+from tests.lost import AT_ONCE, MUCH_LATER, answer_all, asked, block_writer, lose, not_handled_by, open_over, settle
+from tests.peer import ANONYMOUS, Call, Network, Peer, encode, open_to
+from trio_extreme import (
+    AccessDenied,
+    ConnectFailed,
+    ConnectionClosed,
+    Credentials,
+    OperationTimedOut,
+    ProtocolError,
+    StreamDeleted,
+    open_connection,
+)
+from trio_extreme.calls import ASK_AGAIN_DELAY
+from trio_extreme.engine import Engine
+from trio_extreme.mailbox import Mailbox
+from trio_extreme.operations.subscribing import Subscribe
+from trio_extreme.pending import Interrupted
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from trio_extreme import Connection
+    from trio_extreme.operations.subscribing import Confirmation
+
+pytestmark = pytest.mark.usefixtures("autojump_clock")
+
+SUBSCRIBE, UNSUBSCRIBE = Command.SUBSCRIBE_TO_STREAM, Command.UNSUBSCRIBE_FROM_STREAM
+CONFIRMATION = Command.SUBSCRIPTION_CONFIRMATION
+APPEARED = Command.STREAM_EVENT_APPEARED
+
+SOON = AT_ONCE.replace(reconnect_delay=1, max_reconnect_delay=1)
+
+each_sort = pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
+
+
+class Feed:
+    """An open feed."""
+
+    def __init__(self, mailbox: Mailbox, confirmation: Confirmation, close: Callable[[], None]) -> None:
+        self.mailbox = mailbox
+        self.confirmation = confirmation
+        self.close = close
+
+    async def take(self) -> list[int]:
+        """The commands of the frames that came."""
+        return [frame[0] for frame in await self.mailbox.take()]
+
+
+def make_mailbox() -> Mailbox:
+    return Mailbox(100, 100_000, lambda: pytest.fail("it overflowed"))
+
+
+async def open_feed(
+    conn: Connection, mailbox: Mailbox | None = None, *, lasting: bool = True, stream: str = "s", **options: Any
+) -> Feed:
+    mailbox = mailbox or make_mailbox()
+    operation = Subscribe(stream, resolve_links=False)
+    options.setdefault("credentials", None)
+    confirmation, close = await conn._engine.feeds.open(operation, mailbox, lasting=lasting, **options)
+    return Feed(mailbox, confirmation, close)
+
+
+@asynccontextmanager
+async def opened(conn: Connection, peer: Peer, *, lasting: bool = True) -> AsyncIterator[Feed]:
+    """A feed that this peer has confirmed."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(confirm, peer)
+        feed = await open_feed(conn, lasting=lasting)
+    yield feed
+    feed.close()
+
+
+def commands(peer: Peer) -> list[int]:
+    return [request.command for request in asked(peer)]
+
+
+# --- opening
+
+
+@each_sort
+async def test_open_and_close(lasting: bool, nursery: trio.Nursery) -> None:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        nursery.start_soon(confirm, peer, 7)
+        feed = await open_feed(conn, lasting=lasting, credentials=Credentials("ops", "secret"))
+        assert feed.confirmation.last_number == 7
+        request = asked(peer)[0]
+        assert request.message == schema.SubscribeToStream(event_stream_id="s", resolve_link_tos=False)
+        assert request.credentials == Credentials("ops", "secret")
+        peer.send_bytes(pushed(request, 8, 9))
+        assert await feed.take() == [APPEARED] * 2
+        feed.close()
+        assert (await peer.receive(UNSUBSCRIBE)).correlation == request.correlation
+        peer.send_bytes(pushed(request, 10))
+        await settle()
+        assert conn.statistics().stray_frames == 1
+
+
+@each_sort
+async def test_it_takes_no_place_at_the_door(lasting: bool) -> None:
+    """Only while it is being opened."""
+    peer = Peer()
+    async with open_to(peer, ANONYMOUS.replace(max_in_flight=1)) as conn, opened(conn, peer, lasting=lasting):
+        await conn.ping()
+        assert conn.statistics().in_flight == 0
+
+
+@each_sort
+@pytest.mark.parametrize(
+    ("command", "answer", "kind"),
+    [
+        (Command.SUBSCRIPTION_DROPPED, dropped(Drop.AccessDenied), AccessDenied),
+        (CONFIRMATION, b"\xff", ProtocolError),
+        (Command.PONG, b"", ProtocolError),
+    ],
+)
+async def test_refused(lasting: bool, command: int, answer: Any, kind: type[Exception]) -> None:
+    """Nothing of it is left, and no session opens it again."""
+    peer, second = Peer(), Peer()
+    answer_all(peer, SUBSCRIBE, (command, answer))
+    async with open_over(peer, second) as conn:
+        with pytest.raises(kind):
+            await open_feed(conn, lasting=lasting)
+        await settle()
+        assert_nothing_left(conn)
+        peer.hang_up()
+        await conn.ping()
+    assert commands(second)[-1:] == [Command.PING]
+    assert SUBSCRIBE not in commands(second)
+
+
+@each_sort
+@pytest.mark.parametrize("was_sent", [False, True])
+async def test_cancelled_while_it_is_opened(lasting: bool, was_sent: bool, nursery: trio.Nursery) -> None:
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second) as conn:
+        if not was_sent:
+            await block_writer(peer)
+        opening = Call(nursery, open_feed, conn, lasting=lasting)
+        await settle()
+        opening.scope.cancel()
+        await settle()
+        peer.release()
+        await lose(peer)
+        await conn.ping()
+    # What the server may keep for us is taken back.
+    assert commands(peer) == ([SUBSCRIBE, UNSUBSCRIBE] if was_sent else [])
+    assert commands(second) == [Command.PING]
+
+
+@each_sort
+async def test_its_deadline(lasting: bool, nursery: trio.Nursery) -> None:
+    """That of a call, unless whoever wants it waits for ever."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        patient = Call(nursery, open_feed, conn, lasting=lasting, deadline=inf)
+        with pytest.raises(OperationTimedOut):
+            await open_feed(conn, lasting=lasting)
+        assert trio.current_time() == pytest.approx(ANONYMOUS.operation_timeout)
+        await trio.sleep(100)
+        assert not patient.done
+        peer.unanswered()
+        answer_all(peer, SUBSCRIBE, (CONFIRMATION, confirmed()))
+        (await patient.value()).close()
+
+
+@each_sort
+async def test_lost_while_it_is_opened(lasting: bool, nursery: trio.Nursery) -> None:
+    """As often as it takes: a subscription is never too much for a session."""
+    *peers, last = [Peer() for _ in range(5)]
+    async with open_over(*peers, last) as conn:
+        opening = Call(nursery, open_feed, conn, lasting=lasting)
+        for peer in peers:
+            await peer.receive(SUBSCRIBE)
+            await lose(peer)
+        request = await confirm(last, then=[5])
+        feed = await opening.value()
+        assert await feed.take() == [APPEARED]
+        feed.close()
+    assert commands(last) == [SUBSCRIBE, UNSUBSCRIBE]
+    assert request.command == SUBSCRIBE
+
+
+# --- the session ends
+
+
+async def test_one_that_does_not_last_ends_with_its_session() -> None:
+    """After what it had; whoever wants it asks anew."""
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second) as conn, opened(conn, peer, lasting=False) as feed:
+        peer.send_bytes(pushed(asked(peer)[0], 5))
+        await lose(peer)
+        assert await feed.take() == [APPEARED]
+        for _ in range(2):
+            with pytest.raises(Interrupted):
+                await feed.take()
+    assert commands(second) == []
+
+
+async def test_one_that_lasts_is_opened_by_each_session() -> None:
+    """Its consumer finds the confirmations where events may be missing."""
+    peers = [Peer() for _ in range(4)]
+    async with open_over(*peers) as conn, opened(conn, peers[0]) as feed:
+        peers[0].send_bytes(pushed(asked(peers[0])[0], 5))
+        for peer, following in pairwise(peers):
+            await lose(peer)
+            await confirm(following, then=[6, 7])
+            await settle()
+        assert await feed.take() == [APPEARED, *[CONFIRMATION, APPEARED, APPEARED] * 3]
+    for peer in peers[1:-1]:
+        assert commands(peer) == [SUBSCRIBE]
+    assert commands(peers[-1]) == [SUBSCRIBE, UNSUBSCRIBE]
+    assert len({asked(peer)[0].correlation for peer in peers}) == len(peers)
+
+
+async def test_in_the_order_in_which_they_were_opened(nursery: trio.Nursery) -> None:
+    peer, second = Peer(), Peer()
+    answer_all(peer, SUBSCRIBE, (CONFIRMATION, confirmed()))
+    answer_all(second, SUBSCRIBE, (CONFIRMATION, confirmed()))
+    async with open_over(peer, second) as conn:
+        feeds = [await open_feed(conn, stream=f"s-{number}") for number in range(50)]
+        feeds.pop(20).close()
+        await settle()
+        await lose(peer)
+        messages: list[Any] = [request.message for request in asked(second)]
+        assert [message.event_stream_id for message in messages] == [f"s-{n}" for n in range(50) if n != 20]
+        for feed in feeds:
+            feed.close()
+
+
+async def test_lost_in_the_moment_it_was_confirmed(nursery: trio.Nursery) -> None:
+    """Before its opener had its turn."""
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second) as conn:
+        opening = Call(nursery, open_feed, conn)
+        await confirm(peer, then=[5])
+        peer.hang_up()
+        feed = await opening.value()
+        await confirm(second, then=[6])
+        await settle()
+        assert await feed.take() == [APPEARED, CONFIRMATION, APPEARED]
+        feed.close()
+
+
+async def test_no_attempt_is_the_last() -> None:
+    """A server that is not ready, or does not answer, is asked again, whatever `operation_timeout` says."""
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second) as conn, opened(conn, peer) as feed:
+        await lose(peer)
+        for _ in range(3):
+            not_handled_by(second, await second.receive(SUBSCRIBE), NotHandled.NotReady)
+        assert trio.current_time() == pytest.approx(2 * ASK_AGAIN_DELAY)
+        for _ in range(6):
+            await second.receive(SUBSCRIBE)
+            assert (await second.receive(UNSUBSCRIBE)).command == UNSUBSCRIBE
+        assert trio.current_time() > ANONYMOUS.operation_timeout
+        await confirm(second)
+        assert await feed.take() == [CONFIRMATION]
+
+
+async def test_it_is_sent_once_though_the_writer_is_blocked() -> None:
+    """What is not sent yet is not overdue."""
+    peer, second = Peer(), Peer(mute=[Command.PING])
+    settings = AT_ONCE.replace(heartbeat_timeout=100)
+    async with open_over(peer, second, settings=settings) as conn, opened(conn, peer) as feed:
+        await lose(peer)
+        ping = await second.receive(Command.PING)
+        await block_writer(second)
+        second.send(Command.PONG, ping.correlation)
+        await trio.sleep(3 * settings.attempt_timeout)
+        assert commands(second) == []
+        second.release()
+        await confirm(second)
+        assert await feed.take() == [CONFIRMATION]
+    assert commands(second) == [SUBSCRIBE, UNSUBSCRIBE]
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "kind"),
+    [
+        (Command.SUBSCRIPTION_DROPPED, dropped(Drop.AccessDenied), AccessDenied),
+        (CONFIRMATION, confirmed(2**63 - 1), StreamDeleted),
+    ],
+)
+async def test_a_later_session_refuses_it(command: int, answer: Any, kind: type[Exception]) -> None:
+    """Its consumer is told after what it had, and no further session is asked."""
+    peer, second, third = Peer(), Peer(), Peer()
+    answer_all(second, SUBSCRIBE, (command, answer))
+    async with open_over(peer, second, third) as conn, opened(conn, peer) as feed:
+        peer.send_bytes(pushed(asked(peer)[0], 5))
+        await lose(peer)
+        assert (await feed.take())[0] == APPEARED
+        with pytest.raises(kind):
+            await feed.take()
+        assert conn.statistics().in_flight == 0
+        await lose(second)
+        await conn.ping()
+    assert commands(third) == [Command.PING]
+
+
+async def test_a_later_session_answers_with_garbage() -> None:
+    """That session ends; the feed does, too, for the next one would do the same."""
+    peer, second, third = Peer(), Peer(), Peer()
+    answer_all(second, SUBSCRIBE, (CONFIRMATION, b"\xff"))
+    async with open_over(peer, second, third) as conn, opened(conn, peer) as feed:
+        await lose(peer)
+        assert await feed.take() == [CONFIRMATION]
+        with pytest.raises(ProtocolError):
+            await feed.take()
+        await conn.ping()
+        assert conn.statistics().reconnects == 2
+    assert commands(third) == [Command.PING]
+
+
+# --- the server ends it
+
+
+async def test_a_server_that_stops() -> None:
+    """It says Unsubscribed: one that lasts is asked for again, a little later."""
+    peer = Peer()
+    async with open_to(peer) as conn, opened(conn, peer) as feed:
+        first = asked(peer)[0]
+        end = encode(Command.SUBSCRIPTION_DROPPED, first.correlation, dropped(Drop.Unsubscribed))
+        peer.send_bytes(pushed(first, 5) + end)
+        assert await feed.take() == [APPEARED]
+        second = await confirm(peer, then=[9])
+        assert trio.current_time() == pytest.approx(ASK_AGAIN_DELAY)
+        await settle()
+        assert await feed.take() == [CONFIRMATION, APPEARED]
+        assert second.correlation != first.correlation
+
+
+async def test_a_server_that_stops_and_then_closes() -> None:
+    """The next session opens it, and nobody else does."""
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second) as conn, opened(conn, peer) as feed:
+        first = asked(peer)[0]
+        peer.send(Command.SUBSCRIPTION_DROPPED, first.correlation, dropped(Drop.Unsubscribed))
+        await lose(peer)
+        await confirm(second)
+        assert await feed.take() == [CONFIRMATION]
+        await trio.sleep(10 * ASK_AGAIN_DELAY)
+    assert commands(second) == [SUBSCRIBE, UNSUBSCRIBE]
+
+
+# --- closing
+
+
+async def test_closed_while_there_is_no_session() -> None:
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second, settings=SOON) as conn:
+        async with opened(conn, peer):
+            await lose(peer)
+        assert_nothing_left(conn)
+        await conn.ping()
+    assert commands(second) == [Command.PING]
+
+
+@pytest.mark.parametrize("answer", ["none", "not ready"])
+async def test_closed_while_it_is_opened_again(answer: str) -> None:
+    """Nothing is asked for after that."""
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second) as conn:
+        async with opened(conn, peer):
+            await lose(peer)
+            request = await second.receive(SUBSCRIBE)
+            if answer == "not ready":
+                not_handled_by(second, request, NotHandled.NotReady)
+                await settle()
+        await settle()
+        assert_nothing_left(conn)
+        await trio.sleep(100)
+    assert commands(second) == ([SUBSCRIBE, UNSUBSCRIBE] if answer == "none" else [SUBSCRIBE])
+
+
+async def test_closed_before_it_is_asked_for_again() -> None:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        async with opened(conn, peer):
+            peer.send(Command.SUBSCRIPTION_DROPPED, asked(peer)[0].correlation, dropped(Drop.Unsubscribed))
+            await settle()
+        await trio.sleep(100)
+    assert commands(peer) == [SUBSCRIBE]
+
+
+async def test_closed_twice() -> None:
+    peer = Peer()
+    async with open_to(peer) as conn:
+        async with opened(conn, peer) as feed:
+            feed.close()
+        await conn.ping()
+    assert commands(peer) == [SUBSCRIBE, UNSUBSCRIBE, Command.PING]
+
+
+async def test_closed_in_the_moment_it_was_opened_again() -> None:
+    """Confirmed, and whoever sees to it has not had its turn: the server is told."""
+    for _ in range(10):
+        peer, second = Peer(), Peer()
+        async with open_over(peer, second) as conn:
+            async with opened(conn, peer):
+                await lose(peer)
+                await confirm(second)
+                await trio.lowlevel.checkpoint()
+            await settle()
+            assert_nothing_left(conn)
+        assert commands(second) == [SUBSCRIBE, UNSUBSCRIBE]
+
+
+# --- no session comes any more
+
+
+@each_sort
+@pytest.mark.parametrize("offline", [False, True])
+async def test_the_block_is_left(lasting: bool, offline: bool) -> None:
+    peer = Peer()
+    async with open_connection(MUCH_LATER, connect=peer.connect) as conn:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(confirm, peer)
+            feed = await open_feed(conn, lasting=lasting)
+        if offline:
+            await lose(peer)
+    with pytest.raises(Interrupted if offline and not lasting else ConnectionClosed):
+        await feed.take()
+    feed.close()
+    assert_nothing_left(conn)
+
+
+async def test_attempts_are_used_up(nursery: trio.Nursery) -> None:
+    network = Network(peer := Peer(), OSError("gone"))
+    async with open_connection(AT_ONCE.replace(max_attempts=1), connect=network.connect) as conn:
+        async with opened(conn, peer) as feed:
+            opening = Call(nursery, open_feed, conn)
+            await settle()
+            await lose(peer)
+            with pytest.raises(ConnectFailed):
+                await feed.take()
+            assert isinstance(await opening.error(), ConnectFailed)
+        with pytest.raises(ConnectFailed):
+            await open_feed(conn)
+        assert_nothing_left(conn)
+
+
+def test_they_show_themselves() -> None:
+    assert repr(Engine(ANONYMOUS, Peer().connect).feeds) == "<Feeds: 0 lasting>"
