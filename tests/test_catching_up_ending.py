@@ -29,11 +29,12 @@ from tests.following import (
     unsubscribed,
 )
 from tests.helpers import assert_nothing_left
-from tests.peer import Call, Peer, encode, open_to
+from tests.peer import ANONYMOUS, Call, Peer, encode, open_to
 from trio_extreme import (
     AccessDenied,
     CaughtUp,
     DropReason,
+    FellBehind,
     Reconnected,
     SubscriptionDropped,
 )
@@ -62,6 +63,35 @@ async def test_a_server_that_stops_says_unsubscribed(chunks: int) -> None:
         play(peer, 6, then=(7,))
         assert await take(items, 5) == [5, 6, BACK, CaughtUp(), 7]
         assert subscription.unsubscribed() == []
+
+
+async def test_unsubscribed_as_soon_as_it_is_confirmed() -> None:
+    """Again and again, which does not go without a pause; what comes after that trouble has none."""
+    peer = Peer()
+    async with open_to(peer, ANONYMOUS.replace(buffer_events=2)) as conn, followed(conn.subscribe("s")) as consumer:
+        play(peer)
+        peer.handlers[SUBSCRIBE] = lambda request: peer.send_bytes(
+            encode(CONFIRMATION, request.correlation, confirmed())
+            + encode(DROPPED, request.correlation, dropped(Drop.Unsubscribed))
+        )
+        await trio.sleep(60)
+        assert 10 < peer.commands().count(SUBSCRIBE) < 100
+        play(peer)
+        await trio.sleep(10)
+        # Too much at once: it goes back to pages, and is live again.
+        request = [request for request in peer.log if request.command == SUBSCRIBE][-1]
+        play(peer, 7)
+        before = trio.current_time()
+        await push(peer, request, 5, 6, 7)
+        assert consumer.seen[-5:] == [FellBehind(), 5, 6, 7, CaughtUp()]
+        assert trio.current_time() == before
+        # And what brought something begins anew with short pauses.
+        request = [request for request in peer.log if request.command == SUBSCRIBE][-1]
+        await push(peer, request, 8)
+        play(peer, 8)
+        peer.send(DROPPED, request.correlation, dropped(Drop.Unsubscribed))
+        await trio.sleep(ANONYMOUS.reconnect_delay + 0.01)
+        assert consumer.seen[-3:] == [8, BACK, CaughtUp()]
 
 
 async def test_unsubscribed_together_with_the_confirmation() -> None:

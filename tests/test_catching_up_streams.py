@@ -27,6 +27,7 @@ from trio_extreme import (
     CaughtUp,
     Connection,
     NewEvent,
+    Reconnected,
     StreamDeleted,
     StreamMissing,
 )
@@ -57,6 +58,19 @@ async def test_a_stream_that_is_written_just_then() -> None:
         await confirm_now(peer, 1, then=[2])
         await give(peer, 0, 1, end=True)
         assert consumer.seen == [MISSING, 0, 1, CaughtUp(), 2]
+
+
+async def test_a_stream_that_is_missing_twice() -> None:
+    """It was there between, and pages brought it: so it is told again."""
+    first, second = Peer(), Peer()
+    async with open_to_each(first, second) as conn, followed(conn.subscribe("s")) as consumer:
+        await miss(first)
+        await confirm_now(first, 0)
+        await give(first, 0, end=True)
+        first.hang_up()
+        await miss(second, 0)
+        await confirm_now(second, 0)
+        assert consumer.seen == [MISSING, 0, CaughtUp(), Reconnected(gap_possible=False), MISSING, CaughtUp()]
 
 
 async def test_a_stream_that_was_soft_deleted(conn: Connection) -> None:
