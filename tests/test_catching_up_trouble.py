@@ -241,6 +241,32 @@ async def test_one_event_fails_twice() -> None:
         await conn.ping()
 
 
+async def test_sessions_that_die_while_it_waits_behind_the_end(conn: Connection, node: Node) -> None:
+    """There is no event to blame, so that may be chance: each answer clears it, and so do five deaths in a row."""
+    async with followed(conn.subscribe("s")) as consumer:
+        await append(conn, 3)
+        await trio.sleep(1)
+        for deaths in (2, 2, 5):
+            node.faults.drop_reply(READ, count=deaths, kill=True)
+            node.faults.kill_connections()
+            await trio.sleep(60)
+        await append(conn, 1, first=3)
+        await trio.sleep(1)
+        assert consumer.numbers == [0, 1, 2, 3]
+
+
+async def test_sessions_that_die_of_something_behind_the_end(conn: Connection, node: Node) -> None:
+    """Many in a row are no chance any more, and nobody waits for ever."""
+    async with followed(conn.subscribe("s")) as consumer:
+        await append(conn, 3)
+        await trio.sleep(1)
+        node.faults.drop_reply(READ, count=30, kill=True)
+        node.faults.kill_connections()
+        await trio.sleep(60)
+        assert type(consumer.error) is ConnectionLost
+        assert consumer.numbers == [0, 1, 2]
+
+
 async def test_a_confirmation_that_does_not_come() -> None:
     """It is asked for again, for as long as it takes, each time under another id; the earlier ones are taken back."""
     first, second = Peer(), Peer()

@@ -250,6 +250,17 @@ def test_a_failed_attempt_keeps_nothing_alive() -> None:
     assert [str(attempt.__cause__) for attempt in error.attempts] == ["no frame"] * 2
 
 
+def test_a_group_of_errors_keeps_nothing_alive() -> None:
+    """What Trio raises where none of a name's addresses accepts: each had a socket."""
+    kept: list[weakref.ref[Large]] = []
+    group = OSError("all attempts failed")
+    group.__cause__ = ExceptionGroup("attempts", [fail_with_something_large(kept) for _ in range(2)])
+    failed = attempts(2)
+    failed.failed(fail_with_something_large(kept, group))
+    gc.collect()
+    assert [reference() is None for reference in kept] == [True] * 3
+
+
 def test_what_was_raised_while_another_was_handled_keeps_nothing_either() -> None:
     def fail() -> None:
         try:

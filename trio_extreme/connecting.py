@@ -108,7 +108,10 @@ class Attempts:
 
 
 def strip(error: BaseException | None) -> None:
-    """Drop the tracebacks: their frames hold the session and whatever its buffer had got."""
+    """Drop the tracebacks: their frames hold the session, whatever its buffer had got, and sockets."""
     while error is not None:
         error.__traceback__ = None
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                strip(inner)
         error = error.__cause__ or error.__context__

@@ -28,11 +28,16 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Event)
 
 
+MAX_DEATHS, MAX_DEATHS_BEHIND_END = 2, 10
+"""Sessions in a row that may die while a single event is read, before that is told as an error."""
+
+
 class Pager:
     """Fetches pages, one ahead where that is wanted; smaller ones where a large one could not be had.
 
     A page that is too large to take, overdue, or whose session died, is asked for with a quarter of its events: a
-    server may fail for ever over the same large page. Of one event two sessions may die.
+    server may fail for ever over the same large page. Of one event two sessions may die, and of none that we know of,
+    behind the end, more: that may be chance.
     """
 
     def __init__(
@@ -45,10 +50,12 @@ class Pager:
         self._ahead: Slot[Any] | None = None
         self._asked = 0
         self._session = 0
+        # Whether the last page was the last there is.
+        self._at_end = False
 
     async def fetch(self, deadline: float, most: int = MAX_READ) -> Any:
         """The page of `request`, or the one that was fetched ahead. Raises what a read raises."""
-        killed_one = False
+        deaths = 0
         while True:
             try:
                 page = await self._fetch(deadline, most)
@@ -57,12 +64,19 @@ class Pager:
                     raise
             except Interrupted as lost:
                 if not self._sizer.shrink(self._asked):
-                    if lost.died and killed_one:
+                    deaths += lost.died
+                    if deaths >= (MAX_DEATHS_BEHIND_END if self._at_end else MAX_DEATHS):
                         raise ConnectionLost(str(lost)) from None
-                    killed_one |= lost.died
+            except StreamNotFound:
+                self._learn(0, 0, is_end=True)
+                raise
             else:
-                self._sizer.learn(len(page.events), page.size)
+                self._learn(len(page.events), page.size, is_end=page.is_end)
                 return page
+
+    def _learn(self, events: int, size: int, *, is_end: bool) -> None:
+        self._sizer.learn(events, size)
+        self._at_end = is_end
 
     async def _fetch(self, deadline: float, most: int) -> Any:
         slot, self._ahead = self._ahead, None

@@ -54,6 +54,19 @@ def test_an_empty_page_tells_nothing() -> None:
     assert sizer.count == FIRST_PAGE
 
 
+def test_an_empty_page_says_that_pages_come_again() -> None:
+    """After pages that could not be had; of their size it says nothing."""
+    sizer = PageSizer(500)
+    for _ in range(3):
+        sizer.shrink(sizer.count)
+    assert sizer.count == 1
+    sizer.learn(0, 30)
+    assert sizer.count == FIRST_PAGE
+    sizer.learn(1, PAGE_BYTES)
+    sizer.learn(0, 30)
+    assert sizer.count == 1
+
+
 def test_a_limit_below_the_first_page() -> None:
     sizer = PageSizer(3)
     assert sizer.count == 3

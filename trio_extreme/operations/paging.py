@@ -21,12 +21,17 @@ class PageSizer:
         self.count = min(limit, FIRST_PAGE)
 
     def learn(self, events: int, size: int) -> None:
-        """Take a page into account; old ones fade, because streams change."""
+        """Take a page into account; old ones fade, because streams change. One without events says that pages come."""
         if events:
             mean = size / events
             self._mean = mean if not self._mean else (self._mean + mean) / 2
-            fitting = int(self._page_bytes / self._mean)
-            self.count = max(1, min(self._limit, fitting, self.count * GROWTH))
+            self.count = max(1, min(self._limit, self._fitting, self.count * GROWTH))
+        else:
+            self.count = max(self.count, min(self._limit, self._fitting, FIRST_PAGE))
+
+    @property
+    def _fitting(self) -> int:
+        return int(self._page_bytes / self._mean) if self._mean else FIRST_PAGE
 
     def shrink(self, asked: int) -> bool:
         """Ask for a quarter, after a page that could not be had. False where it was one event."""
