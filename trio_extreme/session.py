@@ -241,7 +241,6 @@ class Session:
         now = trio.current_time()
         if now - self._look_at >= STALL:
             self._stalled, self._stalled_until = now - self._look_at, now
-            self._look_at = inf
             # What the peer said meanwhile still lies in the socket, and the reader comes first. Twice, because who runs
             # first within a turn is chance.
             await trio.lowlevel.checkpoint()
