@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: What a broken network may lead to.
 BROKEN_NETWORK = (ConnectionLost, OutcomeUnknown, ConnectFailed, ProtocolError)
+PUSHED = ("pushed", [3, 4])
 #: Mock seconds. A silent peer costs some; more than this is hanging.
 LONG_ENOUGH = 300.0
 
@@ -45,7 +46,7 @@ class Story:
         self.error: TrioExtremeError | None = None
 
     async def tell(self, conn: Connection) -> None:
-        """Append, read, subscribe, append, receive, ping."""
+        """Append, read, subscribe to what comes, append, receive, follow from the start, ping."""
         written = await conn.append(self.stream, self.first, expected=NO_STREAM)
         self.told.append(("appended", written.first, written.last))
         self.told.append(
@@ -56,6 +57,8 @@ class Story:
             self.told.append(("appended", written.first, written.last))
             with trio.move_on_after(60):  # noqa: ASYNC100 - anext waits
                 self.told.append(("pushed", [((await anext(events)).number) for _ in self.second]))
+        async with conn.subscribe(self.stream) as events:
+            self.told.append(("followed", [((await anext(events)).number) for _ in self.first + self.second]))
         await conn.ping()
         self.told.append("pinged")
 
@@ -68,7 +71,13 @@ class Story:
     def whole(self) -> list[object]:
         """All that is told where nothing goes wrong."""
         read = [(number, event.data) for number, event in enumerate(self.first)]
-        return [("appended", 0, 2), ("read", read), ("appended", 3, 4), ("pushed", [3, 4]), "pinged"]
+        after_reading: list[object] = [("appended", 3, 4), PUSHED, ("followed", [0, 1, 2, 3, 4]), "pinged"]
+        return [("appended", 0, 2), ("read", read), *after_reading]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all was told. A lost session may cost what is pushed, and nothing else."""
+        return self.told in (self.whole, [entry for entry in self.whole if entry != PUSHED])
 
 
 async def tell_story(stream: str, settings: Settings, connect: Connect) -> Story:
