@@ -13,7 +13,7 @@ from trio_extreme.errors import DropReason, ProtocolError, StreamDeleted, Subscr
 from trio_extreme.events import TOMBSTONE_TYPE, Event
 from trio_extreme.iterating import Batches, ListIterator
 from trio_extreme.notices import FellBehind, Notice, Reconnected
-from trio_extreme.operations.subscribing import ALL_STREAMS, drop_error
+from trio_extreme.operations.subscribing import ALL_STREAMS, TOMBSTONE_NUMBERS, drop_error
 from trio_extreme.pending import fresh
 from trio_extreme.wire.commands import PARSE_ERRORS, Command, command_name
 from trio_extreme.wire.framing import SKIPPED, too_large
@@ -186,7 +186,9 @@ class Subscription(ListIterator[E]):
         if self._stream == ALL_STREAMS or not messages:
             return messages, ending
         last = messages[-1].event
-        if last.event_type == TOMBSTONE_TYPE and last.event_stream_id == self._stream:
+        # Anybody may give the type to an event of theirs, and a long stream has one of these numbers.
+        is_tombstone = last.event_number in TOMBSTONE_NUMBERS and last.event_type == TOMBSTONE_TYPE
+        if is_tombstone and last.event_stream_id == self._stream:
             return messages[:-1], StreamDeleted(self._stream)
         return messages, ending
 

@@ -98,6 +98,15 @@ async def test_a_link_to_a_tombstone(conn: Connection) -> None:
                 assert checkpoints[1] == checkpoints[0] + 1
 
 
+async def test_an_event_that_looks_like_a_tombstone(conn: Connection) -> None:
+    """Anybody may give this type to an event; the number tells."""
+    async with conn.subscribe("people") as events, conn.subscribe_live("people") as live:
+        await take_until_caught_up(events)
+        for number in range(3):
+            await conn.append("people", NewEvent("$streamDeleted"))
+            assert await take(events, 1) == await take(live, 1) == [number]
+
+
 # --- truncated
 
 

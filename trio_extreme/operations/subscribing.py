@@ -15,8 +15,8 @@ ALL_STREAMS = ""
 """How the wire names the log of all streams when it is subscribed to."""
 
 
-# Confirmed as a stream's last number: the stream is hard-deleted (2**31 - 1 for 3.9, and for who never identified).
-_TOMBSTONES = (2**63 - 1, 2**31 - 1)
+TOMBSTONE_NUMBERS = (2**63 - 1, 2**31 - 1)
+"""The numbers of the last event of a hard-deleted stream: the second for 3.9, and for who never identified."""
 
 
 class Confirmation(NamedTuple):
@@ -28,7 +28,7 @@ class Confirmation(NamedTuple):
     @property
     def is_of_deleted(self) -> bool:
         """Whether the stream is hard-deleted: servers confirm that too, and then are silent for ever."""
-        return self.last_number in _TOMBSTONES
+        return self.last_number in TOMBSTONE_NUMBERS
 
 
 class Subscribe(Operation[Confirmation]):
