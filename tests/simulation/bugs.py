@@ -267,10 +267,7 @@ def heartbeats_behind_requests() -> Iterator[None]:
     """What is urgent waits its turn among the requests."""
 
     def put_last(self: Outbox, frame: bytes) -> None:
-        nobody = SimpleNamespace(prompt=False)
-        request = SimpleNamespace(queued=False, operation=nobody, gone=False, error=None, size=len(frame))
-        request.head, request.payload = lambda: frame, b""
-        self._put.send_nowait(request)  # type: ignore[arg-type]
+        self._put.send_nowait(_Disguised(frame))  # type: ignore[arg-type]
 
     with patch.object(Outbox, "put_urgent", put_last):
         yield
@@ -344,6 +341,22 @@ def last_come_first_sent() -> Iterator[None]:
 
     with patch.object(Calls, "connected", backwards):
         yield
+
+
+class _Disguised:
+    """A frame that looks like a request to the writer."""
+
+    queued = gone = False
+    error = None
+    operation = SimpleNamespace(prompt=False)
+
+    def __init__(self, frame: bytes) -> None:
+        self.payload = frame
+        self.size = len(frame)
+
+    def head(self) -> bytes:
+        """It has its own."""
+        return b""
 
 
 def _drain(mailbox: Mailbox) -> list[Any]:

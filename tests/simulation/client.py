@@ -46,7 +46,8 @@ _PAGE = 0.5
 _OWN = 8
 """Requests that the client makes for itself and that pass the door: to introduce itself, look, subscribe again."""
 
-_EPSILON = 1e-6
+_GRAIN = 0.05
+"""Seconds by which the library may look late whether a call is out of time."""
 
 
 class Client:
@@ -82,7 +83,7 @@ class Client:
                     leaves_at = trio.current_time()
         finally:
             took = trio.current_time() - leaves_at - self.stalls.between(leaves_at, trio.current_time())
-            if took > self.settings.close_timeout + _EPSILON:
+            if took > self.settings.close_timeout + _GRAIN:
                 self.trace.problem(f"{self.name}: it took {took:.3f} s to leave")
 
     @property
@@ -156,7 +157,7 @@ class Client:
             raise
         finally:
             took = trio.current_time() - began - self.stalls.between(began, trio.current_time())
-            if took > self.settings.operation_timeout + _EPSILON:
+            if took > self.settings.operation_timeout + _GRAIN:
                 self.trace.problem(f"{self.name}: {verb} took {took} s")
 
     def _check_bounds(self) -> None:

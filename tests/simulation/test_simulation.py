@@ -60,18 +60,18 @@ UNLUCKY = {
 
 def test_the_days_are_unlucky_enough() -> None:
     missing = dict(UNLUCKY)
-    for seed in range(60):
-        told = "\n".join(simulate(seed).trace.lines())
+    for seed in range(40):
+        told = simulate(seed).trace.headlines()
         missing = {name: text for name, text in missing.items() if text not in told}
     assert missing == {}
 
 
 def test_a_failure_shows_its_frames_and_what_repeats_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--seed", "1", "--bug", "unbounded_mailbox"]) == 1
+    assert main(["--seed", "0", "--bug", "unbounded_mailbox"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert any("STREAM_EVENT_APPEARED" in line for line in lines)
     assert any("PROBLEM: A: the memory is not bounded" in line for line in lines)
-    assert lines[-1].endswith("python -m tests.simulation --seed 1 --bug unbounded_mailbox")
+    assert lines[-1].endswith("python -m tests.simulation --seed 0 --bug unbounded_mailbox")
 
 
 def test_a_good_seed_shows_what_happened_only_when_asked(capsys: pytest.CaptureFixture[str]) -> None:

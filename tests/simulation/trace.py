@@ -109,6 +109,10 @@ class Trace:
         """The entries as text."""
         return map(str, self._entries[start:end])
 
+    def headlines(self) -> str:
+        """The entries without times, and frames by their commands alone: what happened at all, for little money."""
+        return "\n".join(what if isinstance(what, str) else command_name(what.command) for _, _, what in self._entries)
+
     def digest(self) -> str:
         """A text that differs where anything in two runs does, down to each byte of each frame."""
         digest = sha256()
