@@ -97,13 +97,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=LOWEST_PYTHON)
 def long(session: nox.Session) -> None:
-    """All tests, the long ones too, with many more examples, and what they must cover."""
+    """All tests, the long ones too, with many more examples, what they must cover, and thousands of simulated days."""
     session.install("-e", ".[test]")
     session.run("coverage", "erase")
     everything = ["-m", "long or not long", "--hypothesis-profile=long", "-o", "faulthandler_timeout=1800"]
     session.run("coverage", "run", "-m", "pytest", *everything)
     session.run("coverage", "combine")
     session.run("python", "tests/coverage_rules.py")
+    session.run("python", "-m", "tests.simulation", "--minutes", "40", "--jobs", "2", "--at-least", "5000")
 
 
 @nox.session(python=LOWEST_PYTHON)
