@@ -9,12 +9,13 @@ import trio
 import trio.testing
 
 from tests.answers import NotHandled, Written, event_read, not_handled, not_written, written
-from tests.helpers import new_events
+from tests.helpers import assert_nothing_left, new_events
 from tests.lost import answer_all, not_handled_by, open_over, settle
 from tests.peer import ADMIN, ANONYMOUS, Call, Peer, answering, open_to
 from trio_extreme import (
     AccessDenied,
     BadRequest,
+    ConnectionClosed,
     Credentials,
     FrameTooLarge,
     NewEvent,
@@ -24,6 +25,7 @@ from trio_extreme import (
     ProtocolError,
     StreamDeleted,
     WrongExpectedVersion,
+    open_connection,
 )
 from trio_extreme.calls import ASK_AGAIN_DELAY
 from trio_extreme.engine import Engine
@@ -361,6 +363,29 @@ async def test_what_was_begun_when_the_session_died(was_sent: bool) -> None:
 def break_off(conn: Connection) -> None:
     """The session ends now, before anybody else has a turn."""
     conn._engine.line.give_up(ProtocolError("garbage"))
+
+
+async def test_nothing_is_begun_while_the_block_is_left(nursery: trio.Nursery) -> None:
+    """Its last words are being sent, so that there still is a session."""
+    peer = Peer()
+    errors: list[Exception] = []
+
+    async def begin(conn: Connection) -> None:
+        await trio.sleep(0.1)
+        calls = calls_of(conn)
+        slot = calls.begin(last_event(), None)
+        assert slot is not None
+        try:
+            await calls.finish(slot, calls.deadline())
+        except ConnectionClosed as error:
+            errors.append(error)
+
+    async with open_connection(ANONYMOUS, connect=peer.connect) as conn:
+        peer.hold()
+        nursery.start_soon(begin, conn)
+    assert len(errors) == 1
+    assert peer.commands() == []
+    assert_nothing_left(conn)
 
 
 async def test_what_was_begun_has_an_end_once_it_is_wanted(nursery: trio.Nursery) -> None:

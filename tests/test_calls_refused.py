@@ -218,6 +218,24 @@ async def test_the_block_is_left_after_a_first_attempt(
     assert_nothing_left(conn)
 
 
+@each_append
+@pytest.mark.parametrize("turns", range(5))
+async def test_the_block_is_left_when_a_refusal_comes(kind: Kind, turns: int, nursery: trio.Nursery) -> None:
+    """Before, when and after its caller hears of it: there is no time left to look."""
+    peer = Peer()
+    async with open_connection(AT_ONCE, connect=Network(peer, second := Peer()).connect) as conn:
+        answer_all(second, READ_BACKWARD, NO_STREAM_YET)
+        call, _ = await send(nursery, conn, peer, kind)
+        peer.hang_up()
+        again = await second.receive(kind.command)
+        second.send(kind.answer[0], again.correlation, not_written(Written.WrongExpectedVersion))
+        del second.handlers[READ_BACKWARD]
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+    assert isinstance(await call.error(), OutcomeUnknown)
+    assert_nothing_left(conn)
+
+
 @each(Resend.SAME_IDS, Resend.LOOK_UP)
 async def test_a_second_attempt_that_was_not_sent(kind: Kind, nursery: trio.Nursery) -> None:
     """The session dies of something else, and there is none any more until its time is over."""

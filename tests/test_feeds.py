@@ -248,17 +248,32 @@ async def test_in_the_order_in_which_they_were_opened(nursery: trio.Nursery) -> 
 
 
 async def test_lost_in_the_moment_it_was_confirmed(nursery: trio.Nursery) -> None:
-    """Before its opener had its turn."""
-    peer, second = Peer(), Peer()
-    async with open_over(peer, second) as conn:
-        opening = Call(nursery, open_feed, conn)
-        await confirm(peer, then=[5])
-        peer.hang_up()
-        feed = await opening.value()
-        await confirm(second, then=[6])
-        await settle()
-        assert await feed.take() == [APPEARED, CONFIRMATION, APPEARED]
-        feed.close()
+    """Chance decides whether its opener had its turn before."""
+    for _ in range(10):
+        peer, second = Peer(), Peer()
+        async with open_over(peer, second) as conn:
+            opening = Call(nursery, open_feed, conn)
+            await confirm(peer, then=[5])
+            peer.hang_up()
+            feed = await opening.value()
+            await confirm(second, then=[6])
+            await settle()
+            assert await feed.take() == [APPEARED, CONFIRMATION, APPEARED]
+            feed.close()
+
+
+async def test_lost_again_before_it_is_confirmed() -> None:
+    """By as many sessions as it takes."""
+    peers = [Peer() for _ in range(5)]
+    async with open_over(*peers) as conn, opened(conn, peers[0]) as feed:
+        await lose(peers[0])
+        for peer in peers[1:-1]:
+            await peer.receive(SUBSCRIBE)
+            await lose(peer)
+        await confirm(peers[-1])
+        assert await feed.take() == [CONFIRMATION]
+    for peer in peers[1:-1]:
+        assert commands(peer) == [SUBSCRIBE]
 
 
 async def test_no_attempt_is_the_last() -> None:
@@ -347,6 +362,21 @@ async def test_a_server_that_stops() -> None:
         await settle()
         assert await feed.take() == [CONFIRMATION, APPEARED]
         assert second.correlation != first.correlation
+
+
+async def test_a_server_that_stops_in_the_moment_it_confirmed(nursery: trio.Nursery) -> None:
+    """Nobody has it yet; it is asked for again by whoever opens it."""
+    peer = Peer()
+    async with open_to(peer) as conn:
+        opening = Call(nursery, open_feed, conn)
+        first = await peer.receive(SUBSCRIBE)
+        end = encode(Command.SUBSCRIPTION_DROPPED, first.correlation, dropped(Drop.Unsubscribed))
+        peer.send_bytes(encode(CONFIRMATION, first.correlation, confirmed()) + end)
+        feed = await opening.value()
+        await confirm(peer, then=[9])
+        await settle()
+        assert await feed.take() == [CONFIRMATION, APPEARED]
+        feed.close()
 
 
 async def test_a_server_that_stops_and_then_closes() -> None:
