@@ -100,6 +100,17 @@ async def test_its_size_is_that_of_its_frame(credentials: bytes) -> None:
     assert FrameBuffer().feed(data) == [(Command.PING, bool(credentials), ID, credentials + b"\0")]
 
 
+async def test_as_it_begins() -> None:
+    slot = ping()
+    assert not any((slot.inside, slot.queued, slot.sent, slot.gone, slot.doubtful, slot.losses, slot.began))
+    assert not any((slot.answer, slot.error, slot.found, slot.refusal, slot.settled, slot.is_page))
+    assert (slot.deadline, slot.expires, slot.correlation) == (30, 30, NO_CORRELATION)
+    assert Slot(Ping(), b"", deadline=30, is_page=True).is_page
+    opening = subscription()
+    assert not any((opening.dropped, opening.interrupted, opening.is_open, opening.lasting, opening.is_page))
+    assert opening.stream == "s"
+
+
 async def test_of_two_answers_the_first_counts() -> None:
     slot = ping()
     slot.renew(ID)
@@ -404,6 +415,15 @@ async def test_its_first_confirmation_is_for_its_caller_and_later_ones_for_its_c
     lasting.slot.deliver([CONFIRMATION, EVENT])
     lasting.open_anew()
     assert not lasting.slot.is_open
+    lasting.slot.deliver([CONFIRMATION, ANOTHER])
+    assert lasting.slot.is_open
+    assert await lasting.box.take() == [EVENT, CONFIRMATION, ANOTHER]
+
+
+async def test_opened_anew_after_a_server_that_stopped() -> None:
+    lasting = Lasting()
+    lasting.slot.deliver([CONFIRMATION, EVENT, UNSUBSCRIBED])
+    lasting.slot.renew(ID)
     lasting.slot.deliver([CONFIRMATION, ANOTHER])
     assert lasting.slot.is_open
     assert await lasting.box.take() == [EVENT, CONFIRMATION, ANOTHER]
