@@ -146,10 +146,9 @@ def _pages() -> Iterator[Kind]:
 
 
 def _protected() -> Iterator[Kind]:
-    """What a number or its emptiness protects."""
+    """What a number protects, or that nothing is written."""
     appending = partial(Kind, resend=Resend.SAME_IDS, command=Command.WRITE_EVENTS, answer=APPENDED, event_ids=_IDS)
     yield appending("append at a number", verb=append(3))
-    yield appending("append to no stream", verb=append(NO_STREAM))
     yield appending("append nothing", verb=lambda conn: conn.append("s", [], expected=ANY), event_ids=())
     deleting = partial(Kind, resend=Resend.SAME_IDS, command=Command.DELETE_STREAM, answer=DELETED)
     yield deleting("hard delete at a number", verb=delete(3, hard=True))
@@ -160,6 +159,7 @@ def _looked_for() -> Iterator[Kind]:
     appending = partial(Kind, resend=Resend.LOOK_UP, command=Command.WRITE_EVENTS, answer=APPENDED, event_ids=_IDS)
     yield appending("append at any", verb=append(ANY))
     yield appending("append to an existing", verb=append(STREAM_EXISTS))
+    yield appending("append to no stream", verb=append(NO_STREAM))
 
 
 def _never() -> Iterator[Kind]:

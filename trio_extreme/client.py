@@ -148,7 +148,7 @@ class Connection:
         It is never written twice. Where it was sent and no answer came, it is sent again with the same event ids, if
         need be after a look into the stream whether they are there; where that does not tell either, it raises
         `OutcomeUnknown`. Cancelled after it was sent, it may have happened: appending the same `NewEvent` objects again
-        with a number or NO_STREAM writes them once.
+        with a number writes them once, and so does NO_STREAM unless the stream is deleted in between.
         """
         batch = _batch(events)
         operation = Append(

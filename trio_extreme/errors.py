@@ -59,7 +59,8 @@ class OutcomeUnknown(TrioExtremeError):
     """A request that changes something was sent, no answer came, and there is no telling: it may have happened or not.
 
     `event_ids` are those of the events it would have written. Repeating it with the same event ids (the same
-    `NewEvent` objects) and a number or NO_STREAM as expected version writes them once; with ANY, look first.
+    `NewEvent` objects) and a number as expected version writes them once, and so does NO_STREAM unless the stream is
+    deleted in between; with ANY, look first. docs/sending-twice.md has the rest.
     """
 
     def __init__(self, message: str, event_ids: Sequence[UUID] = ()) -> None:

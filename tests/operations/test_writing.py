@@ -95,7 +95,7 @@ def test_ids() -> None:
     ("operation", "resend"),
     [
         (append(0), Resend.SAME_IDS),
-        (append(NO_STREAM), Resend.SAME_IDS),
+        (append(NO_STREAM), Resend.LOOK_UP),
         (append(ANY), Resend.LOOK_UP),
         (append(STREAM_EXISTS), Resend.LOOK_UP),
         (delete(0, hard=True), Resend.SAME_IDS),

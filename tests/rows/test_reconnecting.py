@@ -14,6 +14,7 @@ from tests.helpers import assert_nothing_left, new_events
 from tests.peer import ANONYMOUS, Call, Network, Peer, open_to
 from tests.rows.consuming import assert_no_event, connected, hear, lost, next_of, soon, take, take_until_caught_up
 from trio_extreme import (
+    ANY,
     NO_STREAM,
     CaughtUp,
     Closed,
@@ -99,6 +100,19 @@ async def test_an_append_to_a_server_that_died_and_came_back(conn: Connection, n
     with trio.fail_after(SILENCE + 1):
         assert (await conn.append("people", new_events(1), expected=NO_STREAM)).last == 0
         assert (await conn.append("people", new_events(1))).last == 1
+
+
+async def test_an_append_to_a_stream_that_was_deleted_before_it_could_be_repeated(conn: Connection, node: Node) -> None:
+    """The server would number it on: there NO_STREAM protects nothing."""
+    node.faults.drop_reply(Command.WRITE_EVENTS)
+    with node.faults.delay(1):
+        async with trio.open_nursery() as nursery:
+            call = Call(nursery, conn.append, "people", new_events(1), expected=NO_STREAM)
+            await trio.sleep(5)
+            node.store.delete("people", ANY, hard=False)
+            node.faults.restart()
+            assert isinstance(await call.error(), OutcomeUnknown)
+    assert len(node.store.records("people")) == 1
 
 
 async def test_a_broken_send(autojump_clock: MockClock) -> None:

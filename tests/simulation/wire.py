@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from tests.simulation.trace import Cutter
-from trio_extreme import NO_STREAM
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, command_name
 from trio_extreme.wire.framing import NO_CORRELATION
@@ -96,7 +95,7 @@ class Wire:
         if None in calls:
             ids = ", ".join(event.event_id.hex()[:8] for event in message.events)
             self._trace.problem(f"sent for a caller who has gone: events {ids}")
-        elif calls and message.expected_version >= NO_STREAM:
+        elif calls and message.expected_version >= 0:
             self._order.sends(label, frame.correlation, calls[0])
 
     def _check_id(self, frame: Frame) -> None:
@@ -121,7 +120,10 @@ class Wire:
 
 
 class Order:
-    """In which order one client sends appends that a number or NO_STREAM protects: those it may simply send again."""
+    """In which order one client sends appends that a number protects, to each stream: those it may simply send again.
+
+    Appends to other streams may wait meanwhile until it is known what became of what was sent before them.
+    """
 
     def __init__(self, attempt_timeout: float, trace: Trace) -> None:
         self._attempt_timeout = attempt_timeout
@@ -131,20 +133,20 @@ class Order:
         self._by_correlation: dict[bytes, int] = {}
         self._count = 0
         self._label = ""
-        # How many sendings there had been when this connection began, and which of those it has repeated last.
+        # How many sendings there had been when this connection began, and which of those it has repeated last, by stream.
         self._began = 0
-        self._repeated = 0
+        self._repeated: dict[str, float] = {}
 
     def sends(self, label: str, correlation: bytes, call: Call) -> None:
         """The client sends the append of this call."""
         if label != self._label:
-            self._label, self._began, self._repeated = label, self._count, 0
+            self._label, self._began, self._repeated = label, self._count, {}
         before, sent_at = self._sent.get(call.number, (inf, inf))
         # What was not answered in time is sent again whatever becomes of the connection: that is no matter of order.
         if before == inf or (before <= self._began and trio.current_time() < sent_at + self._attempt_timeout):
-            if before < self._repeated:
+            if before < self._repeated.get(call.stream, 0):
                 self._trace.problem(f"{label} sends call {call.number} after others that came later")
-            self._repeated = before
+            self._repeated[call.stream] = before
         self._count += 1
         self._sent[call.number] = self._count, trio.current_time()
         self._by_correlation[correlation] = call.number

@@ -41,8 +41,9 @@ class Append(Operation[WriteResult]):
         self._events = events
         self._expected = expected
         self._require_master = require_master
-        # Writing nothing twice is writing nothing.
-        self.resend = Resend.SAME_IDS if expected >= NO_STREAM or not events else Resend.LOOK_UP
+        # NO_STREAM protects no events where the stream was soft-deleted since: then they would be numbered on, and
+        # written twice. Writing nothing twice is writing nothing.
+        self.resend = Resend.SAME_IDS if expected >= 0 or not events else Resend.LOOK_UP
         size = sum([len(event.data) + len(event.metadata) for event in events])
         if size > MAX_FRAME_SIZE:
             msg = f"events: {size:,} bytes in one append; the limit of a frame is {MAX_FRAME_SIZE:,}: append fewer"
