@@ -133,7 +133,7 @@ class Order:
         self._by_correlation: dict[bytes, int] = {}
         self._count = 0
         self._label = ""
-        # How many sendings there had been when this connection began, and which of those it has repeated last, by stream.
+        # How many sendings there had been when this connection began, and by stream which of those it repeated last.
         self._began = 0
         self._repeated: dict[str, float] = {}
 
