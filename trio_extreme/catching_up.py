@@ -250,6 +250,11 @@ class CatchUpSubscription(Subscription[E]):
     def _settle_for_less(self) -> None:
         events = self._track.settle_for_less()
         if events:
+            logger.warning(
+                "%s: pages do not come as far as what is pushed; going on with %s, and what may be missing before it",
+                self._name,
+                events[0].checkpoint,
+            )
             self._out.append(events)
 
     def _came(self) -> None:
