@@ -24,7 +24,7 @@ from tests.simulation.followers import CatchUp
 from tests.simulation.ledger import in_words
 from tests.simulation.truth import Truth
 from trio_extreme import DeleteResult, WriteResult
-from trio_extreme.notices import CaughtUp, Reconnected
+from trio_extreme.notices import CaughtUp, Reconnected, StreamMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -146,8 +146,20 @@ def _check_notices(consumer: Consumer, period: Period) -> Iterator[str]:
     notices = [entry.notice if isinstance(entry, Heard) else None for entry in period.history]
     if any(isinstance(before, CaughtUp) and isinstance(after, CaughtUp) for before, after in pairwise(notices)):
         yield "caught up twice in a row"
-    if isinstance(consumer, CatchUp) and Reconnected(gap_possible=True) in notices:
-        yield "catches up, and was told of a possible gap"
+    if isinstance(consumer, CatchUp):
+        if Reconnected(gap_possible=True) in notices:
+            yield "catches up, and was told of a possible gap"
+        if consumer.hears and period.error is None and not _is_caught_up(period):
+            yield "has all there is, and was not told that it has caught up"
+
+
+def _is_caught_up(period: Period) -> bool:
+    """Whether it was told so since it last had to catch up: as another subscription, or because it was interrupted."""
+    told = False
+    for entry in period.history:
+        if isinstance(entry, Heard):
+            told = isinstance(entry.notice, CaughtUp) or (told and isinstance(entry.notice, StreamMissing))
+    return told
 
 
 def _check_in_time(consumer: CatchUp) -> Iterator[str]:

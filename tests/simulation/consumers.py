@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from trio_extreme.notices import Notice
 
 
-_TOO_MANY_LOSSES = 1
+_TOO_MANY = 1
+"""Connections made since the one that an event was asked for on: that one died, and so has the next one now."""
 
 
 class Seen(NamedTuple):
@@ -75,17 +76,13 @@ class Consumer(Workload):
         #: What was missing when the last fault was over.
         self.due: list[Place] = []
         self._is_over = False
+        # How many connections the client had made when something last came.
         self._connections_then = 0
         #: When it was busy with an event, and for how long.
         self._busy: list[tuple[float, float]] = []
         self._pace = self.random.choice((0.0, 0.0, 0.0, 0.01, 0.1, 0.4))
         self._naps = self.random.choice((0.0, 0.0, 0.02))
         self.style = self.random.choice(("notices", "notices", "events", "batches"))
-
-    @property
-    def is_slow(self) -> bool:
-        """Whether it takes its time."""
-        return self._pace > 0 or self._naps > 0
 
     #: Whether the subscription may be dropped because it is too slow.
     may_overflow = False
@@ -125,15 +122,11 @@ class Consumer(Workload):
         self.note(f"ended with {in_words(error)}")
         if isinstance(error, SubscriptionDropped) and error.reason is DropReason.OVERFLOW and self.may_overflow:
             self.periods[-1].error = error
-        elif isinstance(error, ConnectionLost) and self._losses() >= _TOO_MANY_LOSSES:
+        elif isinstance(error, ConnectionLost) and len(self.client.wire.ends) - self._connections_then >= _TOO_MANY:
             # One event that two sessions died of is not asked for a third time: it may be poison.
             pass
         elif inside or not isinstance(error, BAD_LUCK):
             self.client.trace.problem(f"{self!r} ended with {in_words(error)}")
-
-    def _losses(self) -> int:
-        """How many connections there were since something last came."""
-        return len(self.client.wire.ends) - self._connections_then
 
     @abstractmethod
     def open(self) -> Any:

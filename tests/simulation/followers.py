@@ -89,16 +89,21 @@ class Live(Consumer):
 
     def __init__(self, stage: Stage, source: str) -> None:
         super().__init__(stage, source)
-        # Who does not listen cannot be told of gaps, so that little can be said of what it saw.
+        # Who does not listen is told by the log, which says less of where the gap is.
         self.style = self.random.choice(("notices", "notices", "notices", self.style))
         self._allowed: Place
         self.grant(self.client.settings.live_buffer_events, self.client.settings.live_buffer_bytes)
 
     def missing(self, period: Period) -> list[Place]:
         """What came while it was subscribed, and no possible gap was told of."""
-        if not self.hears:
+        if not self.hears and self._was_warned():
             return []
         return [fact.place for fact in self.wanted(period) if not _is_excused(period, fact.place)]
+
+    def _was_warned(self) -> bool:
+        name = "the log of all streams" if self.stream == ALL else f"stream {self.stream!r}"
+        wanted = f"the subscription to {name} was interrupted: events may be missing"
+        return wanted in self.client.trace.warnings
 
     def is_waiting(self, period: Period, *, at_the_end: bool) -> bool:
         """Whether the last event is still to come. Before the end it may have come into a gap."""

@@ -88,6 +88,8 @@ class Trace:
     def __init__(self) -> None:
         self._entries: list[Entry] = []
         self.problems: list[str] = []
+        #: What was logged as a warning.
+        self.warnings: list[str] = []
         #: How many entries there were when the first problem was found.
         self.first_problem_at: int | None = None
 
@@ -130,7 +132,10 @@ class LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Add one record."""
-        self._trace.note("log", f"{record.levelname}: {record.getMessage()}")
+        message = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            self._trace.warnings.append(message)
+        self._trace.note("log", f"{record.levelname}: {message}")
 
 
 @contextmanager
