@@ -1,7 +1,28 @@
 """One run: an unlucky day in the life of a program, as a function of its seed.
 
 A node, a network, one or two clients and their workloads; a storm in which everything breaks; then a calm, in which
-everything must come right in time; then the checks, against what the node holds.
+everything must come right in time; then the checks, against what the node holds. All of it runs in one thread, under a
+clock that jumps, and is the same each time.
+
+| module | what is in it |
+|---|---|
+| `determinism` | the order of trio's tasks, and all chance, from the seed; time in which the program stands still |
+| `plan` | what a seed stands for: the server, the settings, how bad it gets, who takes part |
+| `weather`, `network` | what befalls connections; how it does |
+| `client`, `wire`, `ledger` | the library's connection, watched: what is called, what is sent, what callers are told |
+| `workloads`, `writers`, `readers` | what a program does, and comes to an end |
+| `consumers`, `followers` | what a program does without an end: subscriptions, and what they saw |
+| `truth`, `checker` | what the node really holds; what must be true of all the others then |
+| `trace`, `report` | all that happened; what is shown of it |
+| `bugs`, `seeds` | the library broken on purpose; the seeds that find it, and those that ever failed |
+
+A seed failed: `python -m tests.simulation --seed N` says what is wrong, and shows the frames around it; `--trace` shows
+the whole day. In a trace `A3 →` is what client A hands to its third connection, `A3 ⇒` what of it arrives at the node,
+and `A3 ⇐` what arrives at the client; `!!!` is where something is found to be wrong. Once it is mended, the seed goes
+into `seeds`, and the bug into `bugs`.
+
+Something new belongs into the simulation as a workload: a class with a `run`, which `plan.cast` lets take part. What it
+writes goes through `Client`, so that the ledger knows of it; what it sees is judged by `checker`.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class Forecast(Weather):
         self.next_fate: Fate | None = None
         self.next_welcome: Welcome = "accept"
         self.most_latency = 0.0
+        self.tearing = 0.0
 
     def welcome(self) -> Welcome:
         return self.next_welcome
@@ -87,7 +88,7 @@ async def receive_all(stream: trio.abc.Stream, seconds: float = 50) -> bytes:
 
 
 async def test_what_is_torn_apart_and_delayed_arrives_whole_and_in_order(setting: Setting) -> None:
-    setting.weather._tearing = 0.9
+    setting.weather.tearing = 0.9
     setting.weather.most_latency = 0.5
     client, node = await setting.connect()
     sent = b"".join(bytes([number]) * 100 for number in range(100))

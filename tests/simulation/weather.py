@@ -53,8 +53,9 @@ class Weather:
     def __init__(self, random: Random, calm_at: float) -> None:
         self._random = random
         self.calm_at = calm_at
+        # How likely it is that something befalls a connection, and that a chunk is torn apart.
         self._roughness = random.choice((0.0, 0.3, 0.6, 0.9, 0.9))
-        self._tearing = random.choice((0.0, 0.1, 0.5))
+        self.tearing = random.choice((0.0, 0.1, 0.5))
 
     @property
     def is_calm(self) -> bool:
@@ -92,7 +93,7 @@ class Weather:
 
     def pieces(self, chunk: bytes) -> Iterator[bytes]:
         """A chunk as it arrives: whole, or torn at some places."""
-        while len(chunk) > 1 and not self.is_calm and self._random.random() < self._tearing:
+        while len(chunk) > 1 and not self.is_calm and self._random.random() < self.tearing:
             at = self._random.randrange(1, len(chunk))
             yield chunk[:at]
             chunk = chunk[at:]
