@@ -226,7 +226,7 @@ async def test_a_gap_is_read() -> None:
 
 
 async def test_a_gap_that_can_never_be_read(caplog: pytest.LogCaptureFixture) -> None:
-    """Pages do not bring what is missing, nor what was pushed: after a while that is handed out, and the log says so."""
+    """Pages bring neither that nor what was pushed: after a while the latter is handed out, and the log says so."""
     async with opened("catching up") as subscription:
         items = subscription.events.with_notices()
         await subscription.push(5, 8, 9)
