@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +139,19 @@ async def test_nothing_happened_meanwhile() -> None:
             peer.hang_up()
         await trio.sleep(1)
         assert consumer.seen == [CaughtUp(), *3 * [BACK, CaughtUp()]]
+
+
+async def test_who_does_not_listen_for_notices_need_not_know(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is missing, so the log speaks of the connection alone."""
+    caplog.set_level(logging.DEBUG, "trio_extreme")
+    first, second = Peer(), Peer()
+    play(first)
+    play(second, 6)
+    async with open_to_each(first, second) as conn, conn.subscribe("s") as events:
+        assert await take(events, 5) == [0, 1, 2, 3, 4]
+        first.hang_up()
+        assert await take(events, 2) == [5, 6]
+    assert ["connection" in entry.getMessage() for entry in caplog.records] == [True]
 
 
 async def test_a_consumer_that_hears_of_several_breaks_at_once() -> None:
