@@ -119,11 +119,12 @@ async def follow(
     conn: Connection, events: Subscription[Any], way: Way, step: int, *, of_all: bool, meanwhile: Any = None
 ) -> list[Any]:
     """What is seen of a stream that somebody else goes on writing, while this happens."""
+    seen: list[Any] = []
     async with events, trio.open_nursery() as nursery:
         nursery.start_soon(write, conn, range(STORED, SIZE), 0.01)
         if meanwhile is not None:
             nursery.start_soon(meanwhile)
-        seen = await collect(way(events), step, of_all=of_all)
+        seen += await collect(way(events), step, of_all=of_all)
     return seen
 
 
