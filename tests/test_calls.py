@@ -10,7 +10,7 @@ import trio.testing
 
 from tests.answers import NotHandled, Written, event_read, not_handled, not_written, written
 from tests.helpers import assert_nothing_left, new_events
-from tests.lost import answer_all, not_handled_by, open_over, settle
+from tests.lost import answer_all, block_writer, not_handled_by, open_over, settle
 from tests.peer import ADMIN, ANONYMOUS, Call, Peer, answering, open_to
 from trio_extreme import (
     AccessDenied,
@@ -21,6 +21,7 @@ from trio_extreme import (
     NewEvent,
     NotAuthenticated,
     NotMaster,
+    OperationTimedOut,
     OutcomeUnknown,
     ProtocolError,
     StreamDeleted,
@@ -309,15 +310,53 @@ async def test_what_was_begun_is_asked_again_where_it_was_not_handled() -> None:
         assert slot is not None
         not_handled_by(peer, await peer.receive(Command.READ_EVENT), NotHandled.NotReady)
         await trio.sleep(100)
-        # Its place has gone to others; asked again, it takes one more than there are.
+        # Its place has gone to others; asked again, it waits for one.
         other = calls.begin(last_event(), None)
         assert other is not None
         waiting = await peer.receive(Command.READ_EVENT)
         peer.handlers[Command.READ_EVENT] = answering(READ_DONE, event_read(7))(peer)
-        assert (await calls.finish(slot, calls.deadline())).number == 7
-        assert conn.statistics().in_flight == 1
-        peer.send(READ_DONE, waiting.correlation, event_read(8))
+        async with trio.open_nursery() as nursery:
+            asked_again = Call(nursery, calls.finish, slot, calls.deadline())
+            await trio.sleep(1)
+            assert (conn.statistics().in_flight, conn.statistics().waiting) == (1, 1)
+            peer.send(READ_DONE, waiting.correlation, event_read(8))
+            assert (await asked_again.value()).number == 7
         assert (await calls.finish(other, calls.deadline())).number == 8
+
+
+async def test_many_that_are_not_handled_are_no_more_at_once_than_may_be() -> None:
+    peer = Peer()
+    peer.handlers[Command.READ_EVENT] = lambda request: not_handled_by(peer, request, NotHandled.NotReady)
+    async with open_to(peer, ANONYMOUS.replace(max_in_flight=3)) as conn, trio.open_nursery() as nursery:
+        calls = [Call(nursery, conn.read_event, "s", 7) for _ in range(20)]
+        for _ in range(50):
+            await trio.sleep(0.1)
+            assert conn.statistics().in_flight <= 3
+        peer.handlers[Command.READ_EVENT] = answering(READ_DONE, event_read(7))(peer)
+        for call in calls:
+            assert (await call.value()).number == 7
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+async def test_who_waits_to_be_asked_again_can_be_stopped(cancelled: bool) -> None:
+    """At the door for the second time, behind one that has no answer."""
+    peer = Peer()
+    async with (
+        trio.open_nursery() as nursery,
+        open_to(peer, ANONYMOUS.replace(max_in_flight=1, attempt_timeout=100)) as conn,
+    ):
+        first = Call(nursery, conn.read_event, "s", 7)
+        not_handled_by(peer, await peer.receive(Command.READ_EVENT), NotHandled.NotReady)
+        second = Call(nursery, conn.read_event, "s", 8)
+        await peer.receive(Command.READ_EVENT)
+        await trio.sleep(1)
+        assert conn.statistics().waiting == 1
+        if cancelled:
+            first.scope.cancel()
+            second.scope.cancel()
+        else:
+            assert isinstance(await first.error(), OperationTimedOut)
+            assert isinstance(await second.error(), OperationTimedOut)
 
 
 async def test_begun_and_abandoned() -> None:
@@ -386,6 +425,23 @@ async def test_nothing_is_begun_while_the_block_is_left(nursery: trio.Nursery) -
     assert len(errors) == 1
     assert peer.commands() == []
     assert_nothing_left(conn)
+
+
+async def test_what_was_begun_and_not_sent_has_an_end_once_it_is_wanted() -> None:
+    """Until then it could wait behind a blocked writer for ever."""
+    peer = Peer()
+    async with open_to(peer, ANONYMOUS.replace(heartbeat_timeout=1000)) as conn:
+        await block_writer(peer)
+        calls = calls_of(conn)
+        slot = calls.begin(last_event(), None)
+        assert slot is not None
+        await trio.sleep(100)
+        with pytest.raises(OperationTimedOut):
+            await calls.finish(slot, calls.deadline())
+        assert trio.current_time() == pytest.approx(100 + ANONYMOUS.operation_timeout)
+        peer.release()
+        await conn.ping()
+    assert peer.commands() == []
 
 
 async def test_what_was_begun_has_an_end_once_it_is_wanted(nursery: trio.Nursery) -> None:

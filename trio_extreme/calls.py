@@ -326,7 +326,17 @@ class Calls:
         if again.executed and slot.operation.resend is Resend.LOOK_UP:
             self._wait_for_look_up(slot)
         else:
-            self.submit(slot)
+            await self._enter_again(slot)
+
+    async def _enter_again(self, slot: Slot[Any]) -> None:  # noqa: ASYNC910 - only after a wait
+        """Pass the door once more: its place was free as soon as there was an answer, and others have taken it."""
+        slot.renew()
+        if not self.door.try_enter(slot.size):
+            try:
+                await self.door.wait(slot)
+            except TrioExtremeError as error:
+                self._raise_for(slot, error)
+        self._admitted(slot)
 
     async def _settle(self, slot: Slot[T], refusal: ServerError) -> T:
         """The meaning of a refusal. It is of this attempt alone: an earlier one may have been carried out."""

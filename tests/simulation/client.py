@@ -43,7 +43,7 @@ REFUSALS = (WrongExpectedVersion, StreamDeleted, StreamNotFound)
 _PAGE = 0.5
 """Seconds that one page takes at most."""
 
-_OWN = 8
+_OWN = 20
 """Requests that the client makes for itself and that pass the door: to introduce itself, look, subscribe again."""
 
 _GRAIN = 0.05
