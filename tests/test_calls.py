@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
 from tests.answers import NotHandled, Written, event_read, not_handled, not_written, written
-from tests.helpers import assert_nothing_left, new_events
-from tests.lost import answer_all, block_writer, not_handled_by, open_over, settle
+from tests.helpers import new_events
+from tests.lost import answer_all, not_handled_by, open_over, settle
 from tests.peer import ADMIN, ANONYMOUS, Call, Peer, answering, open_to
 from trio_extreme import (
     AccessDenied,
     BadRequest,
-    ConnectionClosed,
     Credentials,
     FrameTooLarge,
     NewEvent,
@@ -26,18 +25,11 @@ from trio_extreme import (
     ProtocolError,
     StreamDeleted,
     WrongExpectedVersion,
-    open_connection,
 )
 from trio_extreme.calls import ASK_AGAIN_DELAY
 from trio_extreme.engine import Engine
-from trio_extreme.operations.reading import ReadEvent
-from trio_extreme.pending import Interrupted
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
-
-if TYPE_CHECKING:
-    from trio_extreme import Connection
-    from trio_extreme.calls import Calls
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -272,58 +264,6 @@ async def test_so_many_bytes_at_once(nursery: trio.Nursery) -> None:
         assert [size > 900 for size in sizes] == [False, True, True, True, False]
 
 
-# --- requests whose answers are asked for later
-
-
-def last_event() -> ReadEvent:
-    return ReadEvent("s", -1, resolve_links=True, require_master=False)
-
-
-def calls_of(conn: Connection) -> Calls:
-    return conn._engine.calls
-
-
-async def test_begun_now_and_finished_later() -> None:
-    peer = Peer()
-    async with open_to(peer, ANONYMOUS.replace(max_in_flight=1)) as conn:
-        calls = calls_of(conn)
-        slot = calls.begin(last_event(), None)
-        assert slot is not None
-        # It is inside the door, so another would have to wait, and is not begun.
-        assert calls.begin(last_event(), None) is None
-        request = await peer.receive(Command.READ_EVENT)
-        peer.send(READ_DONE, request.correlation, event_read(7))
-        await settle()
-        # The answer is here, so its place is free, whoever fetches it when.
-        assert conn.statistics().in_flight == 0
-        await conn.ping()
-        await trio.sleep(100)
-        assert (await calls.finish(slot, calls.deadline())).number == 7
-        await conn.ping()
-
-
-async def test_what_was_begun_is_asked_again_where_it_was_not_handled() -> None:
-    peer = Peer()
-    async with open_to(peer, ANONYMOUS.replace(max_in_flight=1)) as conn:
-        calls = calls_of(conn)
-        slot = calls.begin(last_event(), None)
-        assert slot is not None
-        not_handled_by(peer, await peer.receive(Command.READ_EVENT), NotHandled.NotReady)
-        await trio.sleep(100)
-        # Its place has gone to others; asked again, it waits for one.
-        other = calls.begin(last_event(), None)
-        assert other is not None
-        waiting = await peer.receive(Command.READ_EVENT)
-        peer.handlers[Command.READ_EVENT] = answering(READ_DONE, event_read(7))(peer)
-        async with trio.open_nursery() as nursery:
-            asked_again = Call(nursery, calls.finish, slot, calls.deadline())
-            await trio.sleep(1)
-            assert (conn.statistics().in_flight, conn.statistics().waiting) == (1, 1)
-            peer.send(READ_DONE, waiting.correlation, event_read(8))
-            assert (await asked_again.value()).number == 7
-        assert (await calls.finish(other, calls.deadline())).number == 8
-
-
 async def test_many_that_are_not_handled_are_no_more_at_once_than_may_be() -> None:
     peer = Peer()
     peer.handlers[Command.READ_EVENT] = lambda request: not_handled_by(peer, request, NotHandled.NotReady)
@@ -357,103 +297,6 @@ async def test_who_waits_to_be_asked_again_can_be_stopped(cancelled: bool) -> No
         else:
             assert isinstance(await first.error(), OperationTimedOut)
             assert isinstance(await second.error(), OperationTimedOut)
-
-
-async def test_begun_and_abandoned() -> None:
-    peer = Peer()
-    async with open_to(peer) as conn:
-        slot = calls_of(conn).begin(last_event(), None)
-        assert slot is not None
-        calls_of(conn).abandon(slot)
-        await conn.ping()
-    assert peer.commands() == []
-
-
-async def test_nothing_is_begun_while_there_is_no_session() -> None:
-    peer, second = Peer(), Peer()
-    async with open_over(peer, second) as conn:
-        break_off(conn)
-        assert calls_of(conn).begin(last_event(), None) is None
-        await conn.ping()
-
-
-@pytest.mark.parametrize("was_sent", [True, False])
-async def test_what_was_begun_when_the_session_died(was_sent: bool) -> None:
-    """Sent, it is for whoever wants it to ask in a smaller one; not sent yet, it is sent by the next."""
-    peer, second = Peer(), Peer()
-    answer_all(second, Command.READ_EVENT, (READ_DONE, event_read(7)))
-    async with open_over(peer, second) as conn:
-        calls = calls_of(conn)
-        slot = calls.begin(last_event(), None)
-        assert slot is not None
-        if was_sent:
-            await settle()
-        break_off(conn)
-        await settle()
-        if was_sent:
-            with pytest.raises(Interrupted):
-                await calls.finish(slot, calls.deadline())
-        else:
-            assert (await calls.finish(slot, calls.deadline())).number == 7
-    assert len(peer.commands()) == was_sent
-    assert len(second.commands()) == (not was_sent)
-
-
-def break_off(conn: Connection) -> None:
-    """The session ends now, before anybody else has a turn."""
-    conn._engine.line.give_up(ProtocolError("garbage"))
-
-
-async def test_nothing_is_begun_while_the_block_is_left(nursery: trio.Nursery) -> None:
-    """Its last words are being sent, so that there still is a session."""
-    peer = Peer()
-    errors: list[Exception] = []
-
-    async def begin(conn: Connection) -> None:
-        await trio.sleep(0.1)
-        calls = calls_of(conn)
-        slot = calls.begin(last_event(), None)
-        assert slot is not None
-        try:
-            await calls.finish(slot, calls.deadline())
-        except ConnectionClosed as error:
-            errors.append(error)
-
-    async with open_connection(ANONYMOUS, connect=peer.connect) as conn:
-        peer.hold()
-        nursery.start_soon(begin, conn)
-    assert len(errors) == 1
-    assert peer.commands() == []
-    assert_nothing_left(conn)
-
-
-async def test_what_was_begun_and_not_sent_has_an_end_once_it_is_wanted() -> None:
-    """Until then it could wait behind a blocked writer for ever."""
-    peer = Peer()
-    async with open_to(peer, ANONYMOUS.replace(heartbeat_timeout=1000)) as conn:
-        await block_writer(peer)
-        calls = calls_of(conn)
-        slot = calls.begin(last_event(), None)
-        assert slot is not None
-        await trio.sleep(100)
-        with pytest.raises(OperationTimedOut):
-            await calls.finish(slot, calls.deadline())
-        assert trio.current_time() == pytest.approx(100 + ANONYMOUS.operation_timeout)
-        peer.release()
-        await conn.ping()
-    assert peer.commands() == []
-
-
-async def test_what_was_begun_has_an_end_once_it_is_wanted(nursery: trio.Nursery) -> None:
-    """An attempt that nobody answers is given up, whenever it was begun."""
-    peer = Peer()
-    async with open_to(peer) as conn:
-        calls = calls_of(conn)
-        slot = calls.begin(last_event(), None)
-        assert slot is not None
-        with pytest.raises(Interrupted, match="attempt_timeout"):
-            await calls.finish(slot, calls.deadline())
-        assert trio.current_time() == pytest.approx(ANONYMOUS.attempt_timeout)
 
 
 def test_they_show_themselves() -> None:

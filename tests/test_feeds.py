@@ -359,9 +359,12 @@ async def test_a_server_that_stops() -> None:
         assert await feed.take() == [APPEARED]
         second = await confirm(peer, then=[9])
         assert trio.current_time() == pytest.approx(ASK_AGAIN_DELAY)
+        # What is still pushed under the first id finds nobody.
+        peer.send_bytes(pushed(first, 6))
         await settle()
         assert await feed.take() == [CONFIRMATION, APPEARED]
         assert second.correlation != first.correlation
+        assert conn.statistics().stray_frames == 1
 
 
 async def test_a_server_that_stops_in_the_moment_it_confirmed(nursery: trio.Nursery) -> None:
@@ -376,7 +379,9 @@ async def test_a_server_that_stops_in_the_moment_it_confirmed(nursery: trio.Nurs
         await confirm(peer, then=[9])
         await settle()
         assert await feed.take() == [CONFIRMATION, APPEARED]
+        await trio.sleep(10 * ASK_AGAIN_DELAY)
         feed.close()
+    assert commands(peer) == [SUBSCRIBE, SUBSCRIBE, UNSUBSCRIBE]
 
 
 async def test_a_server_that_stops_and_then_closes() -> None:
