@@ -28,6 +28,7 @@ from tests.following import (
     open_to_each,
     play,
     push,
+    set_metadata,
     take,
 )
 from tests.peer import Peer, answering
@@ -395,3 +396,15 @@ async def test_soft_deleted_and_truncated_streams_are_not_ahead(conn: Connection
         await trio.sleep(1)
         assert consumer.error is None
         assert consumer.notices == [CaughtUp(), BACK, StreamMissing("s"), CaughtUp()]
+
+
+async def test_truncated_beyond_the_end(conn: Connection, node: Node) -> None:
+    """Pages go on where the stream is truncated. That is no place that we ever had."""
+    await append(conn, 3)
+    await set_metadata(conn, tb=100)
+    async with followed(conn.subscribe("s", on_ahead="raise")) as consumer:
+        await trio.sleep(1)
+        node.faults.kill_connections()
+        await trio.sleep(1)
+        assert consumer.error is None
+        assert consumer.notices == [CaughtUp(), Reconnected(gap_possible=False), CaughtUp()]

@@ -179,7 +179,7 @@ class CatchUpSubscription(Subscription[E]):
             self._feed.leave()
             self._feed = None
 
-    async def _advance(self) -> None:
+    async def _advance(self) -> None:  # noqa: ASYNC910 - each step waits for the server
         try:
             if self._live:
                 await self._listen()
@@ -237,7 +237,7 @@ class CatchUpSubscription(Subscription[E]):
         if self._feed is not None:
             self._go_live()
 
-    async def _be_patient(self) -> None:
+    async def _be_patient(self) -> None:  # noqa: ASYNC910 - whoever calls it has waited
         """Pages end before what is pushed begins: read again a little later, but not for ever."""
         if self._waited >= (PUSH_PATIENCE if self._track.withholds else PATIENCE):
             self._settle_for_less()
@@ -299,7 +299,7 @@ class CatchUpSubscription(Subscription[E]):
             self._told_caught_up = True
             self._out.append(CaughtUp())
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> None:  # noqa: ASYNC910 - what it takes from waits, even where it has ended
         assert self._feed is not None
         try:
             frames = await self._feed.mailbox.take()
@@ -346,11 +346,11 @@ class CatchUpSubscription(Subscription[E]):
 
     # --- a place beyond the end
 
-    async def _check_end(self, page: Any, last_number: int | None) -> None:
+    async def _check_end(self, page: Any, last_number: int | None) -> None:  # noqa: ASYNC910 - whoever calls it has waited
         """Once a session: is our place beyond what the server has? A lagging replica looks the same: ask the master."""
         # A page that was fetched ahead in an earlier session tells nothing of this one.
         if self._checked_end or not self._pager.is_fresh:
-            return
+            return  # noqa: ASYNC910 - as above
         if self._track.may_be_ahead(page, last_number):
             ahead = await self._ask_master()
             if ahead is not None:
@@ -361,10 +361,10 @@ class CatchUpSubscription(Subscription[E]):
         try:
             page = await self._engine.calls.call(self._track.probe(), self._credentials, deadline=inf)
         except StreamNotFound as error:
-            return self._track.ahead_of(None, error.last_number)
+            return self._track.ahead_of(None, error.last_number)  # noqa: ASYNC910 - the call waited
         except (ServerError, ConnectionLost, FrameTooLarge):
             # No master, or none that tells us: it is not confirmed.
-            return None
+            return None  # noqa: ASYNC910 - the call waited
         return self._track.ahead_of(page, None)
 
     def _tell_ahead(self, notice: AheadOfServer) -> None:

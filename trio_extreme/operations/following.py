@@ -88,6 +88,8 @@ class StreamTrack(Track[Event, StreamPage]):
 
     def __init__(self, stream: str, first: int, *, resolve_links: bool, require_master: bool) -> None:
         self.next = first
+        # The last event that was handed out, or would have been: a page may say that numbers go on much later.
+        self._had = first - 1
         self._stream = stream
         self._resolve_links = resolve_links
         self._require_master = require_master
@@ -109,6 +111,8 @@ class StreamTrack(Track[Event, StreamPage]):
     def take_page(self, page: StreamPage) -> Sequence[Event]:
         """All of it is new. A page beyond the end says where the end is: that is no place to go back to."""
         self.next = max(self.next, page.next)
+        if page.events:
+            self._had = self.next - 1
         self._last_known = page.last_number
         if self.reached:
             self._withheld = ()
@@ -117,8 +121,10 @@ class StreamTrack(Track[Event, StreamPage]):
     def take_pushed(self, messages: Sequence[ResolvedEvent]) -> Pushed[Event]:
         """Numbers tell what is new, and that nothing is missing before it."""
         first, last = _number(messages[0]), _number(messages[-1])
+        # No server sends a number twice and leaves out another, so that the first and the last tell of all.
         if first == self.next and last - first + 1 == len(messages):
             self.next = last + 1
+            self._had = last
             return Pushed(Events(PushedEvent, messages))
         return self._take_one_by_one(messages)
 
@@ -131,6 +137,7 @@ class StreamTrack(Track[Event, StreamPage]):
                 self._withheld = messages[index:]
                 return Pushed(Events(PushedEvent, new), gap=True)
             if number == self.next:
+                self._had = number
                 self.next += 1
                 new.append(message)
         return Pushed(Events(PushedEvent, new))
@@ -156,13 +163,14 @@ class StreamTrack(Track[Event, StreamPage]):
         new = [message for message in self._withheld if _number(message) >= self.next]
         self._withheld = ()
         if new:
-            self.next = _number(new[-1]) + 1
+            self._had = _number(new[-1])
+            self.next = self._had + 1
         return Events(PushedEvent, new)
 
     def may_be_ahead(self, page: StreamPage | None, last_number: int | None) -> bool:
-        """Whether the stream ends before the event that comes before our next."""
+        """Whether the stream ends before the last event that we had."""
         last = page.last_number if page is not None else last_number
-        return last is not None and last + 1 < self.next
+        return last is not None and last < self._had
 
     def probe(self) -> ReadStream:
         """Asks the master for the last event."""
@@ -171,9 +179,9 @@ class StreamTrack(Track[Event, StreamPage]):
     def ahead_of(self, page: StreamPage | None, last_number: int | None) -> tuple[int, int | None] | None:
         """Our last number and the server's, where ours is beyond."""
         last = last_number if page is None else page.last_number
-        if last is None or last + 1 >= self.next:
+        if last is None or last >= self._had:
             return None
-        return self.next - 1, None if last < 0 else last
+        return self._had, None if last < 0 else last
 
     @property
     def lag(self) -> int | None:
