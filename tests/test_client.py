@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.answers import Written, confirmed, event_read, log_page, page, written
+from tests.answers import Written, event_read, log_page, page, written
 from tests.helpers import new_events
 from tests.peer import ADMIN, ANONYMOUS, Call, Network, Peer, Request, open_to
+from tests.serving import OPS, Server
 from trio_extreme import (
     ANY,
     END,
     NO_STREAM,
     START,
     STREAM_EXISTS,
+    Closed,
+    Connected,
     ConnectFailed,
-    Credentials,
     DeleteResult,
     InvalidArgument,
     NewEvent,
@@ -36,26 +38,9 @@ from trio_extreme.wire.commands import Command, command_name
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from google.protobuf.message import Message
-
     from trio_extreme import Connection, Settings
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
-
-OPS = Credentials("ops", "secret")
-
-
-class Server(Peer):
-    """Answers one command with one message."""
-
-    def __init__(self, command: int, answer: Message, answer_command: int | None = None) -> None:
-        super().__init__()
-        self.handlers[command] = lambda request: self.send(answer_command or command + 1, request.correlation, answer)
-
-    @property
-    def last(self) -> Any:
-        """The message of the last request."""
-        return self.log[-1].message
 
 
 async def collect(events: AsyncIterator[Any]) -> list[Any]:
@@ -165,6 +150,16 @@ async def test_statistics_count() -> None:
         now = conn.statistics()
         assert (now.frames_sent - before.frames_sent, now.frames_received - before.frames_received) == (1, 1)
         assert (now.bytes_sent - before.bytes_sent, now.bytes_received - before.bytes_received) == (23, 22)
+
+
+async def test_changes_of_the_connection() -> None:
+    """From the present state on."""
+    async with open_to(Peer(), ANONYMOUS.replace(host="db.example", port=1234)) as conn:
+        changes = conn.changes()
+        assert await anext(changes) == Connected("db.example", 1234)
+    assert isinstance(await anext(changes), Closed)
+    with pytest.raises(StopAsyncIteration):
+        await anext(changes)
 
 
 # --- writing
@@ -351,24 +346,6 @@ async def test_a_stream_that_may_be_missing() -> None:
             await collect(conn.read_stream("s"))
 
 
-# --- subscribing
-
-
-@pytest.mark.parametrize("log", [False, True])
-async def test_subscribe(log: bool, nursery: trio.Nursery) -> None:
-    peer = Server(Command.SUBSCRIBE_TO_STREAM, confirmed())
-    async with open_to(peer) as conn:
-        if log:
-            async with conn.subscribe_all_live(resolve_links=True, credentials=OPS):
-                pass
-        else:
-            async with conn.subscribe_live("s", resolve_links=False, credentials=OPS):
-                pass
-    (request,) = [request for request in peer.log if request.command == Command.SUBSCRIBE_TO_STREAM]
-    assert request.message == schema.SubscribeToStream(event_stream_id="" if log else "s", resolve_link_tos=log)
-    assert request.credentials == OPS
-
-
 # --- what is refused
 
 
@@ -396,6 +373,19 @@ REFUSED: list[tuple[str, Callable[[Any], Any]]] = [
     ("stream", lambda conn: conn.last_number("")),
     ("stream", lambda conn: conn.subscribe_live("")),
     ("stream", lambda conn: conn.subscribe_live("$all")),
+    ("stream", lambda conn: conn.subscribe("")),
+    ("stream", lambda conn: conn.subscribe("$all")),
+    ("start", lambda conn: conn.subscribe("s", start=-1)),
+    ("after", lambda conn: conn.subscribe("s", after=-1)),
+    ("after", lambda conn: conn.subscribe("s", start=3, after=3)),
+    ("after", lambda conn: conn.subscribe("s", after=Position(5, 5))),
+    ("on_ahead", lambda conn: conn.subscribe("s", on_ahead="hope")),
+    ("page_size", lambda conn: conn.subscribe("s", page_size=0)),
+    ("start", lambda conn: conn.subscribe_all(start=7)),
+    ("after", lambda conn: conn.subscribe_all(after=7)),
+    ("after", lambda conn: conn.subscribe_all(start=END, after=Position(5, 5))),
+    ("on_ahead", lambda conn: conn.subscribe_all(on_ahead="hope")),
+    ("page_size", lambda conn: conn.subscribe_all(page_size=4097)),
     ("message", lambda conn: conn.execute(messages.EventRecord())),
 ]
 
