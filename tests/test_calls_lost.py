@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,7 @@ from tests.kinds import (
 )
 from tests.lost import AT_ONCE, answer_all, asked, block_writer, lose, not_handled_by, open_over, settle
 from tests.peer import Call, Peer
-from trio_extreme import ConnectionLost, OutcomeUnknown
+from trio_extreme import ConnectionLost, OperationTimedOut, OutcomeUnknown
 from trio_extreme.calls import ASK_AGAIN_DELAY
 from trio_extreme.operations.base import Resend
 from trio_extreme.wire.commands import Command
@@ -177,6 +178,21 @@ async def test_not_handled_and_sent_again_and_then_the_session_died(kind: Kind, 
     assert len(of_kind(second, kind)) == 1
 
 
+@each(Resend.AGAIN, Resend.SAME_IDS, Resend.LOOK_UP)
+async def test_the_deadline_is_that_of_the_call(kind: Kind, nursery: trio.Nursery) -> None:
+    """However many attempts it takes, and however long there is no session."""
+    peer, second = Peer(), Peer()
+    settings = AT_ONCE.replace(operation_timeout=20, attempt_timeout=15)
+    async with open_over(peer, second, settings=settings) as conn:
+        call, _ = await send(nursery, conn, peer, kind)
+        await trio.sleep(12)
+        if kind.command == Command.PING:
+            second.handlers[Command.PING] = partial(answer_first_ping, second)
+        peer.hang_up()
+        assert isinstance(await call.error(), OperationTimedOut if kind.resend is Resend.AGAIN else OutcomeUnknown)
+        assert trio.current_time() == pytest.approx(20)
+
+
 # --- sent, and two sessions in a row died
 
 
@@ -203,7 +219,7 @@ async def test_two_sessions_died_of_it(kind: Kind, nursery: trio.Nursery) -> Non
 async def lose_while_asked(peer: Peer, following: Peer, kind: Kind) -> None:
     """The session dies, and the next one has got the request too, and does not answer it."""
     if kind.command == Command.PING:
-        following.handlers[Command.PING] = lambda request: answer_first_ping(following, request)
+        following.handlers[Command.PING] = partial(answer_first_ping, following)
     else:
         following.handlers.pop(kind.command, None)
     peer.hang_up()
