@@ -206,6 +206,8 @@ async def test_attempts_run_out(nursery: trio.Nursery, caplog: pytest.LogCapture
     assert len(network.times) == 4
     assert [type(change) for change in changes.seen] == [Connected, Lost, *[Reconnecting] * 3, Closed]
     check_failed(changes.seen[-1].reason)
+    # That remains the reason, though the block was left since.
+    check_failed((await anext(conn.changes())).reason)  # type: ignore[union-attr]
     assert warnings(caplog)[-1].endswith("no further one")
 
 
