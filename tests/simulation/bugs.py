@@ -26,7 +26,7 @@ from trio_extreme.operations.writing import Append
 from trio_extreme.outbox import Outbox
 from trio_extreme.session import Session
 from trio_extreme.subscriptions import Subscription
-from trio_extreme.values import Position
+from trio_extreme.values import NO_STREAM, Position
 from trio_extreme.wire.schema import WriteEvents
 
 if TYPE_CHECKING:
@@ -207,6 +207,20 @@ def any_resent_without_looking() -> Iterator[None]:
         self.resend = Resend.SAME_IDS
 
     with patch.object(Append, "__init__", trust_the_node):
+        yield
+
+
+@bug
+def no_stream_taken_for_a_number() -> Iterator[None]:
+    """An append with NO_STREAM is sent again like one with a number, though its stream may have come and gone."""
+    init = Append.__init__
+
+    def trust_the_version(self: Append, stream: str, events: Any, expected: int, **options: Any) -> None:
+        init(self, stream, events, expected, **options)
+        if expected == NO_STREAM:
+            self.resend = Resend.SAME_IDS
+
+    with patch.object(Append, "__init__", trust_the_version):
         yield
 
 

@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from tests.simulation.determinism import chance
 from tests.simulation.followers import CatchUp, Live
 from tests.simulation.readers import Pinger, Reader
-from tests.simulation.writers import Contender, Crowd, Linker, Rebirth, SoleWriter, Trimmer, Undertaker, Visitor
+from tests.simulation.writers import (
+    Contender,
+    Crowd,
+    Linker,
+    Pipeline,
+    Rebirth,
+    SoleWriter,
+    Trimmer,
+    Undertaker,
+    Visitor,
+)
 from trio_extreme import Settings
 from trio_extreme.values import ALL
 
@@ -89,7 +99,7 @@ def cast(seed: int, stage: Callable[[Random], Stage]) -> tuple[list[Workload], l
     if random.random() < 0.3:
         writers.append(Crowd(on_stage(), "shared", random.randint(2, 40)))
     writers += [Visitor(on_stage(), "shared") for _ in range(random.choice((0, 0, 1, 2)))]
-    for stream, likelihood in (("reborn", 0.5), ("doomed", 0.3), ("trimmed", 0.3), ("links", 0.4)):
+    for stream, likelihood in (("reborn", 0.6), ("pipe", 0.4), ("doomed", 0.3), ("trimmed", 0.3), ("links", 0.4)):
         if random.random() < likelihood:
             writers += _writers_of(stream, random, on_stage)
             streams.append(stream)
@@ -105,7 +115,9 @@ def cast(seed: int, stage: Callable[[Random], Stage]) -> tuple[list[Workload], l
 def _writers_of(stream: str, random: Random, on_stage: Callable[[], Stage]) -> list[Workload]:
     appends = random.randint(3, 15)
     if stream == "reborn":
-        return [Rebirth(on_stage(), stream, appends) for _ in range(random.randint(1, 2))]
+        return [Rebirth(on_stage(), stream, appends) for _ in range(random.randint(1, 4))]
+    if stream == "pipe":
+        return [Pipeline(on_stage(), stream)]
     if stream == "doomed":
         return [Contender(on_stage(), stream, appends), Undertaker(on_stage(), stream)]
     if stream == "trimmed":

@@ -210,6 +210,7 @@ class Simulation:
     async def _calm(self) -> None:
         """Everybody catches up, and then sees one event more; then nothing happens."""
         await self._wait_for_consumers(at_the_end=False)
+        await trio.sleep_until(self._plan.calm_at + max(client.bound for client in self._clients))
         streams = dict.fromkeys(["sole", *(consumer.stream for consumer in self._consumers)])
         truth = Truth(self._node.store)
         for stream in streams:

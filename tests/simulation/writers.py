@@ -104,6 +104,31 @@ class Crowd(Workload):
             await self.client.append(self.stream, self.events(1), self.random.choice((ANY, STREAM_EXISTS)))
 
 
+class Pipeline(Workload):
+    """Appends one after another without waiting, each with the number that the one before will have.
+
+    That they arrive in order is all that makes them succeed; where one fails, all that follow do.
+    """
+
+    async def run(self) -> None:
+        for _ in range(5):
+            with suppress(*BAD_LUCK, *REFUSALS):
+                last = await self.client.last_number(self.stream)
+                await self._burst(NO_STREAM if last is None else last)
+            await self.pause()
+
+    async def _burst(self, last: int) -> None:
+        async with trio.open_nursery() as nursery:
+            for number in range(last, last + self.random.randint(2, 8)):
+                # Each has sent its request, or waits at the door, when the next begins.
+                await nursery.start(self._append, number)
+
+    async def _append(self, number: int, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        with suppress(*BAD_LUCK, *REFUSALS), self.impatience():
+            await self.client.append(self.stream, self.events(1), number)
+
+
 class Rebirth(Workload):
     """Deletes its stream softly, now and then, and appends to it again."""
 
@@ -118,10 +143,11 @@ class Rebirth(Workload):
             await self.pause()
 
     async def _act(self) -> None:
-        if self.random.random() < 0.25:
+        if self.random.random() < 0.3:
             await self.client.delete(self.stream)
         else:
-            await self.client.append(self.stream, self.events(), self.random.choice((ANY, NO_STREAM, STREAM_EXISTS)))
+            expected = self.random.choice((ANY, NO_STREAM, NO_STREAM, STREAM_EXISTS))
+            await self.client.append(self.stream, self.events(), expected)
 
 
 class Trimmer(Workload):
