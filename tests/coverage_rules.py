@@ -45,7 +45,7 @@ def own_share(data: coverage.CoverageData, source: Path) -> float:
 
 
 def own_tests(source: Path) -> str:
-    """How the test files of a module begin: test_engine.py, test_engine_calls.py.
+    """How the test files of a module begin: test_engine.py, test_engine_attempts.py.
 
     For the command line it is the whole folder, whose tests run commands from outside.
     """

@@ -10,7 +10,7 @@ import trio.testing
 
 from tests.answers import NotHandled, Written, event_read, not_handled, not_written, written
 from tests.helpers import new_events
-from tests.lost import answer_all, not_handled_by, open_over, settle
+from tests.lost import AT_ONCE, answer_all, not_handled_by, open_over, settle
 from tests.peer import ADMIN, ANONYMOUS, Call, Peer, answering, open_to
 from trio_extreme import (
     AccessDenied,
@@ -297,6 +297,22 @@ async def test_who_waits_to_be_asked_again_can_be_stopped(cancelled: bool) -> No
         else:
             assert isinstance(await first.error(), OperationTimedOut)
             assert isinstance(await second.error(), OperationTimedOut)
+
+
+async def test_who_waits_to_be_asked_again_goes_over_the_next_session(nursery: trio.Nursery) -> None:
+    """Behind those who were inside when the session died."""
+    peer, second = Peer(), Peer()
+    async with open_over(peer, second, settings=AT_ONCE.replace(max_in_flight=1)) as conn:
+        first = Call(nursery, conn.read_event, "s", 7)
+        not_handled_by(peer, await peer.receive(Command.READ_EVENT), NotHandled.NotReady)
+        second_call = Call(nursery, conn.read_event, "s", 8)
+        await peer.receive(Command.READ_EVENT)
+        await trio.sleep(2 * ASK_AGAIN_DELAY)
+        peer.hang_up()
+        for number, call in ((8, second_call), (7, first)):
+            request = await second.receive(Command.READ_EVENT)
+            second.send(READ_DONE, request.correlation, event_read(number))
+            assert (await call.value()).number == number
 
 
 def test_they_show_themselves() -> None:

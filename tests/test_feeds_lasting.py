@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from tests.answers import Drop, NotHandled, confirm, confirmed, dropped, pushed
+from tests.answers import Drop, NotHandled, confirm, confirmed, dropped, event_read, pushed
 from tests.feeding import APPEARED, CONFIRMATION, SUBSCRIBE, UNSUBSCRIBE, commands, open_feed, opened
 from tests.helpers import assert_nothing_left
 from tests.lost import AT_ONCE, answer_all, asked, block_writer, lose, not_handled_by, open_over, settle
@@ -134,6 +134,25 @@ async def test_no_attempt_is_the_last() -> None:
         assert trio.current_time() > ANONYMOUS.operation_timeout
         await confirm(second)
         assert await feed.take() == [CONFIRMATION]
+
+
+async def test_lost_while_it_waits_to_be_asked_for_again(nursery: trio.Nursery) -> None:
+    """There are as many requests in flight as may be; the next session opens it all the same."""
+    peer, second, third = Peer(), Peer(), Peer()
+    answer_all(third, Command.READ_EVENT, (Command.READ_EVENT_COMPLETED, event_read()))
+    settings = AT_ONCE.replace(max_in_flight=1)
+    async with open_over(peer, second, third, settings=settings) as conn, opened(conn, peer) as feed:
+        await lose(peer)
+        request = await second.receive(SUBSCRIBE)
+        not_handled_by(second, request, NotHandled.NotReady)
+        await settle()
+        read = Call(nursery, conn.read_event, "s", 0)
+        await second.receive(Command.READ_EVENT)
+        await trio.sleep(2 * ASK_AGAIN_DELAY)
+        await lose(second)
+        await confirm(third)
+        assert await feed.take() == [CONFIRMATION]
+        await read.value()
 
 
 async def test_it_is_sent_once_though_the_writer_is_blocked() -> None:
@@ -302,3 +321,22 @@ async def test_closed_in_the_moment_it_was_opened_again() -> None:
             await settle()
             assert_nothing_left(conn)
         assert commands(second) == [SUBSCRIBE, UNSUBSCRIBE]
+
+
+async def test_lost_while_it_waits_at_the_door_to_be_asked_again(nursery: trio.Nursery) -> None:
+    """Whoever saw to it goes with the session, in the middle of that."""
+    first, second, third = Peer(), Peer(), Peer()
+    settings = ANONYMOUS.replace(max_in_flight=1)
+    async with (
+        open_connection(settings, connect=Network(first, second, third).connect) as conn,
+        opened(conn, first),
+    ):
+        first.hang_up()
+        refuse(second, await second.receive(SUBSCRIBE), NotHandled.NotReady)
+        call = Call(nursery, conn.read_event, "s", 7)
+        await second.receive(Command.READ_EVENT)
+        await trio.sleep(1)
+        assert conn.statistics().waiting == 1
+        second.hang_up()
+        await third.receive(SUBSCRIBE)
+        call.scope.cancel()
