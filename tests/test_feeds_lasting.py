@@ -12,8 +12,8 @@ from tests.answers import Drop, NotHandled, confirm, confirmed, dropped, event_r
 from tests.feeding import APPEARED, CONFIRMATION, SUBSCRIBE, UNSUBSCRIBE, commands, open_feed, opened
 from tests.helpers import assert_nothing_left
 from tests.lost import AT_ONCE, answer_all, asked, block_writer, lose, not_handled_by, open_over, settle
-from tests.peer import ANONYMOUS, Call, Peer, encode, open_to
-from trio_extreme import AccessDenied, ProtocolError, StreamDeleted
+from tests.peer import ANONYMOUS, Call, Network, Peer, encode, open_to
+from trio_extreme import AccessDenied, ProtocolError, StreamDeleted, open_connection
 from trio_extreme.calls import ASK_AGAIN_DELAY
 from trio_extreme.pending import Interrupted
 from trio_extreme.wire.commands import Command
@@ -332,7 +332,7 @@ async def test_lost_while_it_waits_at_the_door_to_be_asked_again(nursery: trio.N
         opened(conn, first),
     ):
         first.hang_up()
-        refuse(second, await second.receive(SUBSCRIBE), NotHandled.NotReady)
+        not_handled_by(second, await second.receive(SUBSCRIBE), NotHandled.NotReady)
         call = Call(nursery, conn.read_event, "s", 7)
         await second.receive(Command.READ_EVENT)
         await trio.sleep(1)

@@ -110,13 +110,15 @@ class Feeds:
             self._open_again(slot)
 
     def _open_again(self, slot: SubscriptionSlot) -> None:
-        """Have a lasting feed confirmed anew, if there is a session. It is a call again, which may outlive that."""
+        """Have a lasting feed confirmed anew, if there is a session: it is a call again."""
         if self._line.session is None:
             return
-        if slot not in self._calls:
-            self._line.forget(slot)
-            slot.deadline = inf
-            self._calls.adopt(slot)
+        if slot in self._calls:
+            # Whoever saw to it went with the last session, wherever they were.
+            self._calls.abandon(slot)
+        self._line.forget(slot)
+        slot.deadline = inf
+        self._calls.adopt(slot)
         self._lasting[slot] = trio.CancelScope()
         self._line.begin(self._confirm, slot, self._lasting[slot])
 

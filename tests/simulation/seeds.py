@@ -8,6 +8,7 @@ from __future__ import annotations
 
 FAILED = {
     49: "the writer sent what was handed to it when its session had just ended, under no id",
+    200677: "a live subscription that waited at the door to be asked again was forgotten when that session ended",
     101329: "what was not handled was asked again past the door, and more was in flight than may be",
     100259: "an append with NO_STREAM was written twice: its stream was soft-deleted before it was sent again",
 }
