@@ -137,7 +137,7 @@ async def test_no_attempt_is_the_last() -> None:
 
 
 async def test_lost_while_it_waits_to_be_asked_for_again(nursery: trio.Nursery) -> None:
-    """There are as many requests in flight as may be; the next session opens it all the same."""
+    """Whoever sees to it goes with the session, wherever it waits; the next one opens it all the same."""
     peer, second, third = Peer(), Peer(), Peer()
     answer_all(third, Command.READ_EVENT, (Command.READ_EVENT_COMPLETED, event_read()))
     settings = AT_ONCE.replace(max_in_flight=1)
@@ -149,6 +149,8 @@ async def test_lost_while_it_waits_to_be_asked_for_again(nursery: trio.Nursery) 
         read = Call(nursery, conn.read_event, "s", 0)
         await second.receive(Command.READ_EVENT)
         await trio.sleep(2 * ASK_AGAIN_DELAY)
+        # At the door, for its place was free as soon as there was an answer.
+        assert conn.statistics().waiting == 1
         await lose(second)
         await confirm(third)
         assert await feed.take() == [CONFIRMATION]
@@ -321,22 +323,3 @@ async def test_closed_in_the_moment_it_was_opened_again() -> None:
             await settle()
             assert_nothing_left(conn)
         assert commands(second) == [SUBSCRIBE, UNSUBSCRIBE]
-
-
-async def test_lost_while_it_waits_at_the_door_to_be_asked_again(nursery: trio.Nursery) -> None:
-    """Whoever saw to it goes with the session, in the middle of that."""
-    first, second, third = Peer(), Peer(), Peer()
-    settings = ANONYMOUS.replace(max_in_flight=1)
-    async with (
-        open_connection(settings, connect=Network(first, second, third).connect) as conn,
-        opened(conn, first),
-    ):
-        first.hang_up()
-        not_handled_by(second, await second.receive(SUBSCRIBE), NotHandled.NotReady)
-        call = Call(nursery, conn.read_event, "s", 7)
-        await second.receive(Command.READ_EVENT)
-        await trio.sleep(1)
-        assert conn.statistics().waiting == 1
-        second.hang_up()
-        await third.receive(SUBSCRIBE)
-        call.scope.cancel()
