@@ -12,8 +12,8 @@ from tests.answers import Drop, NotHandled, confirm, confirmed, dropped, event_r
 from tests.feeding import APPEARED, CONFIRMATION, SUBSCRIBE, UNSUBSCRIBE, commands, open_feed, opened
 from tests.helpers import assert_nothing_left
 from tests.lost import AT_ONCE, answer_all, asked, block_writer, lose, not_handled_by, open_over, settle
-from tests.peer import ANONYMOUS, Call, Network, Peer, encode, open_to
-from trio_extreme import AccessDenied, ProtocolError, StreamDeleted, open_connection
+from tests.peer import ANONYMOUS, Call, Peer, encode, open_to
+from trio_extreme import AccessDenied, ProtocolError, StreamDeleted
 from trio_extreme.calls import ASK_AGAIN_DELAY
 from trio_extreme.pending import Interrupted
 from trio_extreme.wire.commands import Command
