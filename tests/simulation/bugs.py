@@ -74,8 +74,8 @@ def place_of_what_was_buffered() -> Iterator[None]:
     listen = CatchUpSubscription._listen
 
     async def listen_to_the_end(self: CatchUpSubscription[Any]) -> None:
-        if self._feed.mailbox.ended and (frames := _drain(self._feed.mailbox)):
-            self._track.take_pushed(self._read_pushed(frames)[0])
+        if self._feed.mailbox.ended and (messages := self._read_pushed(_drain(self._feed.mailbox))[0]):
+            self._track.take_pushed(messages)
         await listen(self)
 
     with patch.object(CatchUpSubscription, "_listen", listen_to_the_end):
@@ -88,9 +88,8 @@ def old_queue_beside_the_new() -> Iterator[None]:
     listen = CatchUpSubscription._listen
 
     async def listen_to_the_end(self: CatchUpSubscription[Any]) -> None:
-        if self._feed.mailbox.ended and (frames := _drain(self._feed.mailbox)):
-            kind = PushedEvent if self._stream else LogEvent
-            self._out.append(Events(kind, self._read_pushed(frames)[0]))
+        if self._feed.mailbox.ended and (messages := self._read_pushed(_drain(self._feed.mailbox))[0]):
+            self._out.append(Events(PushedEvent if self._stream else LogEvent, messages))
         await listen(self)
 
     with patch.object(CatchUpSubscription, "_listen", listen_to_the_end):
@@ -233,18 +232,6 @@ def sent_for_the_cancelled() -> Iterator[None]:
             self._session._slots.pop(slot.correlation, None)
 
     with patch.object(Line, "forget", forget):
-        yield
-
-
-@bug
-def refusal_believed() -> Iterator[None]:
-    """A refusal of what was sent again is taken for the truth about the first attempt too."""
-
-    async def settle(self: Calls, slot: Slot[Any], refusal: Exception) -> None:
-        await trio.lowlevel.checkpoint()
-        raise refusal
-
-    with patch.object(Calls, "_settle", settle):
         yield
 
 

@@ -16,7 +16,7 @@ from tests.simulation.determinism import chance, run_deterministically
 from tests.simulation.simulation import simulate
 
 ROOT = Path(__file__).parents[2]
-SEEDS = range(20)
+FEW, MANY = range(6), range(20)
 
 
 def test_trio_still_has_what_makes_its_order_repeatable() -> None:
@@ -66,10 +66,11 @@ def test_seeds_are_different_days_and_do_not_depend_on_those_before() -> None:
     assert digests[::-1] == [simulate(seed).trace.digest() for seed in (3, 2, 1)]
 
 
-def test_two_processes_with_other_hashes_do_the_same() -> None:
+@pytest.mark.parametrize("seeds", [FEW, pytest.param(MANY, marks=pytest.mark.long)], ids=len)
+def test_two_processes_with_other_hashes_do_the_same(seeds: range) -> None:
     script = (
         "from tests.simulation.simulation import simulate\n"
-        f"for seed in {list(SEEDS)}: print(seed, simulate(seed).trace.digest())\n"
+        f"for seed in {list(seeds)}: print(seed, simulate(seed).trace.digest())\n"
     )
     command = [sys.executable, "-c", script]
     processes = [
@@ -77,12 +78,12 @@ def test_two_processes_with_other_hashes_do_the_same() -> None:
         for hashes in ("1", "2")
     ]
     outputs = [process.communicate()[0].splitlines() for process in processes]
-    assert len(outputs[0]) == len(SEEDS)
+    assert len(outputs[0]) == len(seeds)
     for one, other in pairwise(outputs):
         assert one == other
 
 
-@pytest.mark.parametrize("seed", SEEDS[:3])
+@pytest.mark.parametrize("seed", FEW[:3])
 def test_nothing_in_a_run_comes_from_outside(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     # Who asks the clock on the wall or the system's chance is found here sooner than by luck.
     def refuse(*_: object) -> object:
