@@ -114,11 +114,28 @@ async def test_an_append_that_is_refused_when_sent_again(
 @each_doubt
 @each_append
 async def test_a_wrong_version_and_the_events_are_not_there(kind: Kind, doubt: str, nursery: trio.Nursery) -> None:
-    """No attempt was executed, so it is the truth."""
+    """No attempt was executed. None can be, where the stream is beyond the version: then it is the truth."""
+    async with resent(kind, doubt, nursery) as write:
+        others = page(range(5, -1, -1), -1, end=True, last=5)
+        for event in others.events:
+            event.event.event_id = bytes([event.event.event_number + 100]) * 16
+        answer_all(write.peer, READ_BACKWARD, (READ_BACKWARD + 1, others))
+        write.answer(kind, Written.WrongExpectedVersion)
+        names_a_version = kind.name in {"append at a number", "append to no stream"}
+        assert type(await write.call.error()) is (WrongExpectedVersion if names_a_version else OutcomeUnknown)
+    # The look is the last that was asked for: nothing is sent a third time.
+    assert asked(write.peer)[-1].command == READ_BACKWARD
+
+
+@each_doubt
+@each_append
+async def test_a_wrong_version_that_may_come_yet(kind: Kind, doubt: str, nursery: trio.Nursery) -> None:
+    """The first attempt may still lie in the server, behind one that brings the stream to that version."""
     async with resent(kind, doubt, nursery) as write:
         write.answer(kind, Written.WrongExpectedVersion)
-        assert isinstance(await write.call.error(), WrongExpectedVersion)
-    # The look is the last that was asked for: nothing is sent a third time.
+        unknown = await write.call.error()
+        assert isinstance(unknown, OutcomeUnknown)
+        assert isinstance(unknown.__cause__, WrongExpectedVersion)
     assert asked(write.peer)[-1].command == READ_BACKWARD
 
 

@@ -270,7 +270,9 @@ async def test_a_refusal_is_remembered_over_a_lost_session(nursery: trio.Nursery
         assert not call.done
         second.hang_up()
         absent(third, await third.receive(READ_BACKWARD))
-        assert isinstance(await call.error(), WrongExpectedVersion)
+        unknown = await call.error()
+        assert isinstance(unknown, OutcomeUnknown)
+        assert isinstance(unknown.__cause__, WrongExpectedVersion)
     assert [request.command for request in asked(third)] == [READ_BACKWARD]
 
 

@@ -27,6 +27,7 @@ from trio_extreme.lookups import LookUps
 from trio_extreme.operations.base import AskAgain, Resend
 from trio_extreme.operations.looking import Verdict
 from trio_extreme.pending import Interrupted, Slot, SubscriptionSlot, fresh
+from trio_extreme.values import NO_STREAM
 from trio_extreme.wire.framing import LENGTH_SIZE, encode_credentials
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from trio_extreme.line import Line
     from trio_extreme.operations.base import Operation
+    from trio_extreme.operations.looking import Finding
     from trio_extreme.session import Session
     from trio_extreme.settings import Settings
     from trio_extreme.values import Credentials
@@ -347,10 +349,10 @@ class Calls:
         except ServerError as error:
             if not isinstance(error, WrongExpectedVersion) or slot.operation.look_in is None:
                 raise self._unknown(slot, error) from error
+            slot.refusal = error
         if self.ended is not None:
             self._raise_for(slot, fresh(self.ended))
         self._line.forget(slot)
-        slot.refusal = refusal
         self._wait_for_look_up(slot)
         return await self.answer(slot)
 
@@ -385,18 +387,20 @@ class Calls:
         msg = "the session has ended"
         raise ConnectionLost(msg)  # noqa: ASYNC910 - to be heard before the session's tasks are cancelled
 
-    def _settle_look_up(self, slot: Slot[Any], verdict: Verdict, first: int, last: int) -> None:
+    def _settle_look_up(self, slot: Slot[Any], finding: Finding, last_number: int) -> None:
         if slot.settled:
             # Out of time, and its caller has not looked yet.
             return
-        if verdict is Verdict.THERE:
-            slot.resolve(slot.operation.found(first, last))
-        elif verdict is Verdict.UNSURE:
-            slot.fail(slot.refusal or ConnectionLost("no answer came, and the stream does not tell either"))
-        elif slot.refusal is not None:
-            # No attempt was executed, so the refusal is the truth.
-            slot.doubtful = False
-            slot.fail(slot.refusal)
+        refusal = slot.refusal
+        if finding.verdict is Verdict.THERE:
+            slot.resolve(slot.operation.found(finding.first, finding.last))
+        elif finding.verdict is Verdict.UNSURE:
+            slot.fail(refusal or ConnectionLost("no answer came, and the stream does not tell either"))
+        elif refusal is not None:
+            # No attempt was executed. Where the stream is beyond the version that was expected none ever will be, so
+            # the refusal is the truth; where it has not come so far, an earlier one may still lie in the server.
+            slot.doubtful = not NO_STREAM <= refusal.expected < last_number
+            slot.fail(refusal)
         else:
             self.door.readmit(slot)
             self._send(slot)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import trio
 
 from trio_extreme.errors import FrameTooLarge, ProtocolError, StreamNotFound, TrioExtremeError
-from trio_extreme.operations.looking import MAX_EVENTS, LookUp, Verdict
+from trio_extreme.operations.looking import MAX_EVENTS, LookUp
 from trio_extreme.operations.paging import PageSizer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from trio_extreme.line import Line
+    from trio_extreme.operations.looking import Finding
     from trio_extreme.operations.reading import ReadStream, StreamPage
     from trio_extreme.pending import Slot
 
@@ -35,15 +36,15 @@ MOST_AT_ONCE = 16
 class LookUps:
     """Who waits for a look into which stream.
 
-    `ask` sends a request with credentials. `settle` is given a slot and what was found out about it; `done` the name of
-    a stream into which nobody waits for a look any more.
+    `ask` sends a request with credentials. `settle` is given a slot, what was found out about it, and the stream's last
+    number; `done` the name of a stream into which nobody waits for a look any more.
     """
 
     def __init__(
         self,
         line: Line,
         ask: Ask,
-        settle: Callable[[Slot[Any], Verdict, int, int], None],
+        settle: Callable[[Slot[Any], Finding, int], None],
         done: Callable[[str], None],
     ) -> None:
         self._line = line
@@ -123,7 +124,7 @@ class LookUps:
                 waiting = [slot for slot in slots if slot in self._waiting.get(key, ())]
                 # What is sent again goes before what waits behind the look.
                 for slot in waiting:
-                    self._settle(slot, *look.finding(_ids(slot)))
+                    self._settle(slot, look.finding(_ids(slot)), look.last_number)
                 for slot in waiting:
                     self.forget(slot)
 

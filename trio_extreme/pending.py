@@ -17,7 +17,7 @@ from trio_extreme.wire.framing import HEADER_SIZE, LENGTH_SIZE, NO_CORRELATION, 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from trio_extreme.errors import ServerError, TrioExtremeError
+    from trio_extreme.errors import TrioExtremeError, WrongExpectedVersion
     from trio_extreme.mailbox import Mailbox
     from trio_extreme.operations.base import Operation
     from trio_extreme.operations.subscribing import Subscribe
@@ -111,7 +111,7 @@ class Slot(Generic[T]):
         #: How many sessions in a row died while it was in flight.
         self.losses = 0
         #: What a repeated attempt was refused with, until it is known whether an earlier one was executed.
-        self.refusal: ServerError | None = None
+        self.refusal: WrongExpectedVersion | None = None
         #: Its value where no answer told it.
         self.found: T | None = None
         self.event = trio.Event()

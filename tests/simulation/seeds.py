@@ -7,6 +7,7 @@ kept in two ways: by its seed here, and planted anew in `bugs`, with a seed of i
 from __future__ import annotations
 
 FAILED = {
+    301307: "an append was told that it was refused, while its first attempt still lay in the server",
     33: "a live subscription that had to wait was queued twice, and the server would have pushed everything twice",
     43: "an append with NO_STREAM was written twice: it was sent again after its stream had been deleted softly",
     114: "a live subscription that waited at the door when its session ended was never opened again",

@@ -64,6 +64,8 @@ class LookUp:
         self._numbers: dict[bytes, int] = {}
         self._next = LAST
         self._expected: int | None = None
+        #: Of the stream, when it was looked at; -1 where there is none.
+        self.last_number = -1
         self._complete = False
         self._events = 0
         self._bytes = 0
@@ -79,7 +81,7 @@ class LookUp:
         self._events += len(page.events)
         self._bytes += page.size
         if self._expected is None:
-            self._expected = page.last_number
+            self._expected = self.last_number = page.last_number
         whole = True
         for event in page.events:
             whole = whole and event.number == self._expected
