@@ -134,7 +134,7 @@ class Link:
 
     async def run(self) -> None:
         """Carry in both directions until both have ended, or a blow ends them."""
-        with self._scope:
+        with self._scope:  # noqa: ASYNC912 - both directions wait
             async with trio.open_nursery() as nursery:
                 if self._fate is not None:
                     self._arm(self._fate, nursery)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _ANSWERS = (Command.HEARTBEAT_RESPONSE, Command.UNSUBSCRIBE_FROM_STREAM)
 """Commands under an id that was used before."""
 
-
 _URGENT = (*_ANSWERS, Command.HEARTBEAT_REQUEST)
 """What never waits behind requests."""
 
