@@ -134,7 +134,7 @@ class Link:
 
     async def run(self) -> None:
         """Carry in both directions until both have ended, or a blow ends them."""
-        with self._scope:  # noqa: ASYNC912 - both directions wait
+        with self._scope:
             async with trio.open_nursery() as nursery:
                 if self._fate is not None:
                     self._arm(self._fate, nursery)
@@ -142,7 +142,7 @@ class Link:
                     ways.start_soon(self._there.carry)
                     ways.start_soon(self._back.carry)
                 nursery.cancel_scope.cancel()
-        with trio.CancelScope(shield=True):
+        with trio.CancelScope(shield=True):  # noqa: ASYNC912 - there are two
             for end in self._ends:
                 await trio.aclose_forcefully(end)
 
