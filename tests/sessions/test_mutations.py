@@ -61,7 +61,8 @@ async def test_damaged_sessions(*, of_client: bool, autojump_clock: MockClock) -
     stories = await tell_many(range(200), of_client=of_client)
     # The damage is neither so little that all is well nor so much that nothing is tried.
     assert {type(story.error).__name__ for story in stories} >= {"NoneType", "ConnectFailed", "OutcomeUnknown"}
-    assert {len(story.told) for story in stories} >= {0, 1, 2, 5}
+    # How far each one got is chance: Trio draws who runs first.
+    assert len({len(story.told) for story in stories}) >= 4
 
 
 @pytest.mark.long
