@@ -150,6 +150,7 @@ class Client:
             raise
         except trio.Cancelled:
             raise
+        # Whatever it is that no call should raise, it belongs into the trace.
         except Exception as error:
             if not self._is_open and isinstance(error, ConnectionClosed):
                 raise

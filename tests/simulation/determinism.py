@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 # Private to trio, and what its own plugin for Hypothesis sets. test_determinism.py says so when they vanish.
+# Private: a test says so when it vanishes.
 _SCHEDULER = trio._core._run  # type: ignore[attr-defined]
 
 

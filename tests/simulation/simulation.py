@@ -168,7 +168,7 @@ class Simulation:
         """Run a workload. An error of it is a problem, but not the end of all others."""
         try:
             await workload.run()
-        except Exception:  # noqa: BLE001 - whatever it is
+        except Exception:  # noqa: BLE001 - whatever it is, it is reported with its seed
             self.trace.problem(f"{workload!r} ended with\n{traceback.format_exc()}")
 
     # --- the storm

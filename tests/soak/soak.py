@@ -139,7 +139,7 @@ async def read_store(settings: Settings) -> dict[str, array[int]]:
 
 async def _until(condition: Callable[[], bool]) -> None:
     # Looked at, and not told: what ends the waiting is spread over twenty consumers.
-    while not condition():  # noqa: ASYNC110
+    while not condition():  # noqa: ASYNC110 - what is waited for has no event
         await trio.sleep(LOOK_PAUSE)
 
 
