@@ -42,8 +42,8 @@ async def test_a_node_without_sockets_is_reached_through_connect(version: str, a
         reply = await talk.ask(Command.PING, b"echo")
         assert reply is not None
         assert reply.message == b"echo"
-        assert node.version == version
-        assert repr(node) == f"<Node {version} at 127.0.0.1:1113, 1 connections>"
+        assert node.version == VERSIONS[version].name
+        assert repr(node) == f"<Node {node.version} at 127.0.0.1:1113, 1 connections>"
 
 
 async def test_a_node_listens_on_a_free_port() -> None:
