@@ -59,7 +59,7 @@ class Node:
 
     @property
     def version(self) -> str:
-        """The server that this node is, in full: `5.0.11` where it was opened as `5.0`. No reply tells a client this."""
+        """The server that this node is, in full: "5.0.11" where it was opened as "5.0". No reply tells a client."""
         return self.store.version.name
 
     @property
