@@ -28,6 +28,7 @@ from trio_extreme import (
     Position,
     StreamDeleted,
     StreamNotFound,
+    Unsupported,
     WriteResult,
     messages,
     open_connection,
@@ -123,6 +124,13 @@ async def test_a_message_that_may_have_changed_something() -> None:
         with pytest.raises(OutcomeUnknown):
             await conn.execute(messages.ScavengeDatabase())
     assert peer.commands() == [Command.SCAVENGE_DATABASE]
+
+
+async def test_a_message_of_later_servers(conn: Connection) -> None:
+    message = messages.FilteredReadAllEvents(filter=messages.Filter(data=["a"]))
+    with pytest.raises(Unsupported, match="filtered reads and subscriptions") as caught:
+        await conn.execute(message, command=Command.FILTERED_READ_ALL_EVENTS_FORWARD)
+    assert caught.value.since == "20.6.0"
 
 
 async def test_scavenging_takes_as_long_as_it_takes(nursery: trio.Nursery) -> None:

@@ -27,6 +27,7 @@ from trio_extreme.errors import (
     StreamNotFound,
     SubscriptionDropped,
     TrioExtremeError,
+    Unsupported,
     WrongExpectedVersion,
 )
 from trio_extreme.events import Event, Events, LogEvent, NewEvent, PushedEvent, RecordedEvent
@@ -129,6 +130,7 @@ __all__ = [
     "SubscriptionDropped",
     "SubscriptionStatistics",
     "TrioExtremeError",
+    "Unsupported",
     "WithNotices",
     "WriteResult",
     "WrongExpectedVersion",

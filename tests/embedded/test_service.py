@@ -66,6 +66,12 @@ def test_a_bad_request_names_the_command(caller: Caller) -> None:
     assert text.startswith("Could not unwrap network package for command WriteEvents.\n")
 
 
+@pytest.mark.parametrize("version", ["3.9.4", "4.1.1", "5.0"])
+def test_what_only_later_servers_know_has_no_name(version: str) -> None:
+    text = Desk(version).caller.ask(Command.FILTERED_READ_ALL_EVENTS_FORWARD).message
+    assert text == b"Could not unwrap network package for command 186.\n"
+
+
 def test_a_payload_that_is_none_is_a_bad_request(caller: Caller) -> None:
     # A truncated field, and a name that is no UTF-8.
     for payload in (b"\x0a\x05ab", b"\x0a\x02\xff\xfe"):

@@ -40,6 +40,9 @@ _UNANSWERED = frozenset(
     )
 )
 """What nodes send each other when they forward requests: from a client it is taken and ignored."""
+_NAMES: dict[int, str] = {
+    command: "".join(part.capitalize() for part in command.name.split("_")) for command in Command
+}
 _ABOUT_CONNECTIONS = frozenset((Command.HEARTBEAT_REQUEST, Command.PING, Command.IDENTIFY_CLIENT, Command.AUTHENTICATE))
 """What concerns the connection itself: the node answers it in every state."""
 
@@ -63,6 +66,7 @@ class Service:
             Command.SUBSCRIBE_TO_STREAM: self.hub.subscribe,
             Command.UNSUBSCRIBE_FROM_STREAM: self.hub.unsubscribe,
         }
+        served = {command: handler for command, handler in served.items() if command not in store.version.lacks}
         #: Whatever reads, writes or subscribes: what a node that is starting refuses (docs/protocol.md, 1.4).
         self.requests = served.keys() - {Command.UNSUBSCRIBE_FROM_STREAM}
         #: Every command that has another answer than BadRequest.
@@ -85,9 +89,9 @@ class Service:
             self._receive(client, frame)
         except Exception as error:
             command, _, correlation, _ = frame
-            logger.exception("the embedded node failed to answer %s", _camel_case(command))
+            logger.exception("the embedded node failed to answer %s", self._name(command))
             text = f"the embedded node failed: {type(error).__name__}; its log {logger.name} says where"
-            _refuse(client, command, correlation, text)
+            self._refuse(client, command, correlation, text)
 
     def _receive(self, client: Client, frame: Frame) -> None:
         command, flags, correlation, payload = frame
@@ -126,7 +130,7 @@ class Service:
         try:
             self._dispatch(client, command, correlation, identity, payload)
         except (Refusal, ProtocolError) as error:
-            _refuse(client, command, correlation, str(error))
+            self._refuse(client, command, correlation, str(error))
 
     def _dispatch(
         self, client: Client, command: int, correlation: bytes, identity: Identity | None, payload: bytes
@@ -153,6 +157,16 @@ class Service:
         else:
             client.reply(Command.AUTHENTICATED, correlation)
 
+    def _refuse(self, client: Client, command: int, correlation: bytes, reason: str) -> None:
+        text = f"Could not unwrap network package for command {self._name(command)}.\n{reason}"
+        client.reply(Command.BAD_REQUEST, correlation, text.encode())
+
+    def _name(self, command: int) -> str:
+        """A command as this server calls it in its texts: by its name, or by its number where it knows none."""
+        if command in self.store.version.lacks or command not in _NAMES:
+            return str(command)
+        return _NAMES[command]
+
 
 def _split_credentials(body: bytes) -> tuple[Credentials, bytes]:
     credentials, payload = decode_credentials(body)
@@ -176,16 +190,3 @@ def _identify(client: Client, correlation: bytes, payload: bytes) -> None:
 
 def _refuse_for_now(request: Request) -> None:
     request.reply(Command.NOT_HANDLED, schema.NotHandled(reason=schema.NotHandled.NotHandledReason.NotReady))
-
-
-def _refuse(client: Client, command: int, correlation: bytes, reason: str) -> None:
-    text = f"Could not unwrap network package for command {_camel_case(command)}.\n{reason}"
-    client.reply(Command.BAD_REQUEST, correlation, text.encode())
-
-
-def _camel_case(command: int) -> str:
-    """A command as servers call it in their texts: by its name, or by its number where they know none."""
-    try:
-        return "".join(part.capitalize() for part in Command(command).name.split("_"))
-    except ValueError:
-        return str(command)

@@ -12,6 +12,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from trio_extreme.errors import InvalidArgument
+from trio_extreme.wire.commands import Command
+
+FILTERING = frozenset(
+    (
+        Command.FILTERED_READ_ALL_EVENTS_FORWARD,
+        Command.FILTERED_READ_ALL_EVENTS_FORWARD_COMPLETED,
+        Command.FILTERED_READ_ALL_EVENTS_BACKWARD,
+        Command.FILTERED_READ_ALL_EVENTS_BACKWARD_COMPLETED,
+        Command.FILTERED_SUBSCRIBE_TO_STREAM,
+        Command.CHECKPOINT_REACHED,
+    )
+)
+"""The commands of filtered reads and subscriptions, which servers have since 20.6."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +54,9 @@ class ServerVersion:
     #: Seconds of silence before the server asks for a sign of life, and what it waits for one before it hangs up.
     heartbeat_interval: float = 2.0
     heartbeat_timeout: float = 1.0
+    #: Commands that only later servers know. This one has no name for them in its refusal, but the number; that is how
+    #: clients learn that it lacks them.
+    lacks: frozenset[int] = frozenset()
 
 
 _MIB = 1024 * 1024
@@ -55,6 +71,7 @@ _V3 = ServerVersion(
     number_recreates=True,
     pushes_first=False,
     send_limit=None,
+    lacks=FILTERING,
 )
 _V4 = replace(
     _V3,
@@ -68,7 +85,7 @@ _V4 = replace(
     send_limit=10 * _MIB,
 )
 _V5 = replace(_V4, name="5.0.11", short="5.0", is_recorded=False)
-_V20 = replace(_V5, name="20.10.6", short="20.10")
+_V20 = replace(_V5, name="20.10.6", short="20.10", lacks=frozenset())
 _V22 = replace(_V20, name="22.10.5", short="22.10")
 _V23 = replace(_V22, name="23.10.6", short="23.10")
 

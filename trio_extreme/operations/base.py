@@ -20,6 +20,7 @@ from trio_extreme.errors import (
     ServerError,
     TrioExtremeError,
 )
+from trio_extreme.operations.features import feature_of, is_unknown
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, command_name, decode_text, parse
 
@@ -113,6 +114,8 @@ class Operation(ABC, Generic[T]):
             msg = f"the server does not accept the credentials ({decode_text(payload)}): check user name and password"
             raise NotAuthenticated(msg)
         if command == Command.BAD_REQUEST:
+            if is_unknown(self.command, payload):
+                raise feature_of(self.command).missing()
             raise BadRequest(decode_text(payload))
         msg = f"{command_name(command)} came as the answer to {command_name(self.command)}"
         raise ProtocolError(msg)
