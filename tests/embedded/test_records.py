@@ -13,13 +13,14 @@ from trio_extreme.embedded.records import (
     encode_resolved,
     encode_varint,
     make_event,
+    make_record,
     record_size,
 )
 from trio_extreme.wire import schema
 
 
 def record(number: int = 3, position: int = 168) -> Record:
-    return Record(position, 100, make_event("people", number, new_event(metadata=b"m"), 1_577_836_800_000_123))
+    return make_record(position, 100, make_event("people", number, new_event(metadata=b"m"), 1_577_836_800_000_123))
 
 
 def test_a_record_keeps_the_whole_event() -> None:
@@ -99,6 +100,14 @@ def test_positions_are_those_of_the_link() -> None:
     assert schema.ResolvedEvent.FromString(encoded) == schema.ResolvedEvent(
         event=target.event, link=link.event, commit_position=400, prepare_position=400
     )
+
+
+def test_an_event_of_a_transaction_has_the_place_of_its_commit_and_its_own() -> None:
+    event = make_event("people", 3, new_event(), 0)
+    made = make_record(168, 100, event, (900, 960))
+    assert (made.position, made.end, made.commit, made.commit_end) == (168, 268, 900, 960)
+    decoded = schema.ResolvedEvent.FromString(encode_resolved(Resolved(made), wide=True))
+    assert (decoded.commit_position, decoded.prepare_position) == (900, 168)
 
 
 def test_a_tombstone_has_the_number_its_reader_knows() -> None:

@@ -194,7 +194,7 @@ def test_what_comes_later_is_unknown_now(caller: Caller, command: Command) -> No
 
 
 def test_a_service_shows_what_it_holds(desk: Desk) -> None:
-    assert repr(desk.service) == "<Service of <Store 4.1.1: 0 streams, 168 bytes>>"
+    assert repr(desk.service) == "<Service of <Store 4.1.1: 168 bytes>>"
 
 
 def fail(*_: object) -> None:

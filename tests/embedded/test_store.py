@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 from random import Random
-from statistics import median
-from time import perf_counter
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, strategies as st
 
-from tests.embedded.talk import Clock, new_event, new_events, new_id
+from tests.embedded.talk import Clock, new_event, new_events
 from trio_extreme.embedded.metadata import NO_ACL, NO_METADATA, Metadata, Right
+from trio_extreme.embedded.recent import Recent
 from trio_extreme.embedded.records import WIDE_TOMBSTONE
-from trio_extreme.embedded.store import Recent, Refused, Store, Written
+from trio_extreme.embedded.store import Refused, Store, Written
 from trio_extreme.embedded.versions import VERSIONS, find_version
 from trio_extreme.values import ANY, NO_STREAM, STREAM_EXISTS
 from trio_extreme.wire.schema import NewEvent, OperationResult
@@ -56,7 +54,7 @@ def test_a_new_store_is_empty(store: Store) -> None:
         NO_METADATA,
         (NO_ACL, NO_ACL),
     )
-    assert repr(store) == "<Store 4.1.1: 0 streams, 168 bytes>"
+    assert repr(store) == "<Store 4.1.1: 168 bytes>"
 
 
 @pytest.mark.parametrize("expected", [ANY, NO_STREAM])
@@ -175,38 +173,6 @@ def test_a_number_finds_a_repetition_for_ever_and_any_while_it_is_remembered() -
     write(store, "people", new_events(5))
     assert write(store, "people", events, NO_STREAM) == Written(0, 0, -1)
     assert numbers(write(store, "people", events, ANY)) == (6, 6)
-
-
-def test_recent_ids_are_bounded() -> None:
-    recent = Recent(limit=3 * (28 + 2 * 6))
-    ids = [new_id() for _ in range(4)]
-    for number, event_id in enumerate(ids):
-        recent.add(event_id, "people", number)
-    assert [recent.find(event_id, "people") for event_id in ids] == [None, 1, 2, 3]
-    assert repr(recent) == "<Recent: 3 ids>"
-
-
-@given(st.lists(st.integers(0, 3)))
-def test_recent_ids_cost_what_is_remembered(ids: list[int]) -> None:
-    recent = Recent(limit=80)
-    for number, event_id in enumerate(ids):
-        recent.add(bytes([event_id]), "people", number)
-        assert recent.find(bytes([event_id]), "people") == number
-    assert recent._size == 40 * len(recent._places) <= 80
-
-
-def test_remembering_costs_no_more_once_old_ids_are_forgotten() -> None:
-    recent = Recent(limit=60_000 * 30)
-    chunks = []
-    for start in range(0, 180_000, 1000):
-        ids = [number.to_bytes(16, "big") for number in range(start, start + 1000)]
-        begun = perf_counter()
-        for event_id in ids:
-            recent.add(event_id, "a", 0)
-        chunks.append(perf_counter() - begun)
-    assert repr(recent) == "<Recent: 60000 ids>"
-    # Medians, so that what else the machine does for a moment counts for nothing; a scan made it 90 times as much.
-    assert median(chunks[60:]) < 15 * median(chunks[:60])
 
 
 # Soft deletion

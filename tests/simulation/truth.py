@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from trio_extreme import Position
-from trio_extreme.embedded.log import Place as LogPlace
+from trio_extreme.embedded.records import Place as LogPlace
 from trio_extreme.values import ALL
 
 if TYPE_CHECKING:

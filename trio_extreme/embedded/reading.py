@@ -44,8 +44,8 @@ def read_event(store: Store, stream: str, number: int) -> Record | schema.ReadEv
         number = last
     if not _first_visible(metadata, last) <= number <= last:
         return EventResult.NotFound
-    record = store.records(stream)[number]
-    return record if _alive(store, metadata, [record]) else EventResult.NotFound
+    record = store.storage.event(stream, number)
+    return record if record is not None and _alive(store, metadata, [record]) else EventResult.NotFound
 
 
 def means_no_metadata(store: Store, stream: str) -> bool:
@@ -68,7 +68,7 @@ def read_forward(store: Store, stream: str, start: int, count: int) -> StreamPag
     if stop < least:
         # A page that is truncated as a whole says where to go on, not that this is the end.
         return StreamPage(StreamResult.Success, (), least, last, is_end=False)
-    found = _alive(store, metadata, store.records(stream)[max(start, least) : stop + 1])
+    found = _alive(store, metadata, store.storage.events(stream, max(start, least), stop))
     following = found[-1].number + 1 if found else min(stop, last) + 1
     return StreamPage(StreamResult.Success, found, following, last, is_end=stop >= last)
 
@@ -85,7 +85,7 @@ def read_backward(store: Store, stream: str, start: int, count: int) -> StreamPa
     if stop < least:
         return StreamPage(StreamResult.Success, (), -1, last)
     begin = max(stop - count + 1, least)
-    found = _alive(store, metadata, store.records(stream)[begin : stop + 1])[::-1]
+    found = _alive(store, metadata, store.storage.events(stream, begin, stop))[::-1]
     # Beside the lower bound, a gap at the page's far side is taken for the end: all below it has expired.
     is_gap = begin <= last and (not found or found[-1].number != begin)
     is_end = begin == least or is_gap

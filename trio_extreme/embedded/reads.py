@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from trio_extreme.embedded.acl import ALL_STREAM, is_allowed
 from trio_extreme.embedded.clients import require
-from trio_extreme.embedded.log import LogPage, LogReadError, Place
+from trio_extreme.embedded.log import LogPage, LogReadError
 from trio_extreme.embedded.metadata import Right
 from trio_extreme.embedded.reading import (
     EventResult,
@@ -22,7 +22,7 @@ from trio_extreme.embedded.reading import (
     read_forward,
     resolve,
 )
-from trio_extreme.embedded.records import Record, Resolved, encode_field, encode_indexed, encode_resolved
+from trio_extreme.embedded.records import Place, Record, Resolved, encode_field, encode_indexed, encode_resolved
 from trio_extreme.values import MAX_READ
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command

@@ -24,21 +24,30 @@ _RECORD_OVERHEAD = 82
 """Bytes of a log record beside its texts, its data and its event number; seen in positions of real servers."""
 
 
-class Record:
-    """One event in the log. `field` is its EventRecord as field 1 of a message, tag and length included."""
+class Place(NamedTuple):
+    """A position as requests and replies carry it: compared as a pair, whatever it means."""
 
-    __slots__ = ("end", "field", "id", "number", "position", "stream", "type", "written")
+    commit: int
+    prepare: int
 
-    def __init__(self, position: int, size: int, event: schema.EventRecord) -> None:
-        self.stream = event.event_stream_id
-        self.number = event.event_number
-        self.id = event.event_id
-        self.type = event.event_type
-        #: Microseconds since 1970.
-        self.written = (event.created - _TICKS_OF_1970) // 10
-        self.position = position
-        self.end = position + size
-        self.field = encode_field(1, event.SerializeToString())
+
+class Record(NamedTuple):
+    """One event in the log; `make_record` makes it."""
+
+    stream: str
+    number: int
+    id: bytes
+    type: str
+    #: Microseconds since 1970.
+    written: int
+    #: Where its own record begins and ends: the prepare position.
+    position: int
+    end: int
+    #: Where the record begins and ends that commits it: of all but explicit transactions its own.
+    commit: int
+    commit_end: int
+    #: The EventRecord as field 1 of a message, tag and length included.
+    field: bytes
 
     def __repr__(self) -> str:
         return f"<Record {self.number}@{self.stream} {self.type} at {self.position}>"
@@ -66,6 +75,24 @@ class Resolved(NamedTuple):
     record: Record
     is_followed: bool = False
     target: Record | None = None
+
+
+def make_record(position: int, size: int, event: schema.EventRecord, commit: tuple[int, int] | None = None) -> Record:
+    """The record of an event. `commit`: where the record begins and ends that commits it, if it is not its own."""
+    end = position + size
+    begin, commit_end = commit or (position, end)
+    return Record(
+        event.event_stream_id,
+        event.event_number,
+        event.event_id,
+        event.event_type,
+        (event.created - _TICKS_OF_1970) // 10,
+        position,
+        end,
+        begin,
+        commit_end,
+        encode_field(1, event.SerializeToString()),
+    )
 
 
 def make_event(stream: str, number: int, new: schema.NewEvent, created: int) -> schema.EventRecord:
@@ -125,6 +152,8 @@ def encode_indexed(resolved: Resolved, *, wide: bool = True) -> bytes:
 
 
 def encode_resolved(resolved: Resolved, *, wide: bool) -> bytes:
-    """A ResolvedEvent: what a page of the log and a subscription hold, with the position of the record itself."""
-    position = encode_varint(resolved.record.position)
-    return b"".join((encode_indexed(resolved, wide=wide), b"\x18", position, b"\x20", position))
+    """A ResolvedEvent: what a page of the log and a subscription hold, with the place of the record itself."""
+    record = resolved.record
+    commit = encode_varint(record.commit)
+    prepare = commit if record.position == record.commit else encode_varint(record.position)
+    return b"".join((encode_indexed(resolved, wide=wide), b"\x18", commit, b"\x20", prepare))
