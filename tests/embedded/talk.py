@@ -14,7 +14,7 @@ from trio_extreme.embedded.acl import DEFAULT_USERS
 from trio_extreme.embedded.clients import Client
 from trio_extreme.embedded.service import Service
 from trio_extreme.embedded.store import Store
-from trio_extreme.embedded.versions import find_version
+from trio_extreme.embedded.versions import VERSIONS, ServerVersion, find_version
 from trio_extreme.values import Credentials
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import MESSAGES, Command, decode_payload
@@ -131,16 +131,20 @@ class Clock:
 class Desk:
     """A service without connections: what is asked is answered at once."""
 
-    version: str = "4.1.1"
+    version: str | ServerVersion = "4.1.1"
     clock: Clock = field(default_factory=Clock)
+    tokens: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.store = Store(find_version(self.version), now=self.clock)
-        self.service = Service(self.store, DEFAULT_USERS)
+        if isinstance(self.version, str):
+            self.version = find_version(self.version)
+        self.store = Store(self.version, now=self.clock)
+        self.users = dict(DEFAULT_USERS)
+        self.service = Service(self.store, self.users, self.tokens)
         self.caller = self.new_caller()
 
     def new_caller(self) -> Caller:
-        return Caller(self.service.receive)
+        return Caller(self.service.receive, self.store.version)
 
     def ask(self, command: int, message: Message | bytes = b"", credentials: Credentials | None = ADMIN) -> Any:
         """The message of the one reply."""
@@ -154,10 +158,10 @@ class Desk:
 class Caller:
     """One client of a `Desk`; `replies` are those nobody asked for yet."""
 
-    def __init__(self, receive: Callable[[Client, Any], None]) -> None:
+    def __init__(self, receive: Callable[[Client, Any], None], version: ServerVersion = VERSIONS["4.1.1"]) -> None:
         self.replies: deque[Reply] = deque()
         self.hung_up = False
-        self.client = Client(self._take, self._close)
+        self.client = Client(version, self._take, self._close)
         self._receive = receive
 
     def _take(self, frame: bytes) -> None:
@@ -169,6 +173,9 @@ class Caller:
     def tell(self, data: bytes) -> None:
         for frame in FrameBuffer().feed(data):
             self._receive(self.client, frame)
+
+    def tell_as(self, credentials: Credentials, command: int, message: Message | bytes = b"") -> None:
+        self.tell(pack(command, message, credentials))
 
     def ask(self, command: int, message: Message | bytes = b"", credentials: Credentials | None = None) -> Reply:
         assert not self.replies, "an earlier reply was not looked at"

@@ -13,6 +13,7 @@ from trio_extreme.values import Credentials
 class FakeRules:
     acls: dict[str, Acl] = field(default_factory=dict)
     defaults: tuple[Acl, Acl] = (NO_ACL, NO_ACL)
+    allows_anonymous: bool = True
 
     def metadata(self, stream: str) -> Metadata:
         return Metadata(acl=self.acls[stream]) if stream in self.acls else NO_METADATA
@@ -43,6 +44,20 @@ def test_wrong_credentials_are_nobodys(credentials: Credentials) -> None:
 
 def test_a_user_has_the_roles_of_the_groups_and_the_own_name() -> None:
     assert (JANE.login, sorted(JANE.roles)) == ("jane", ["jane", "staff"])
+
+
+def test_a_token_is_as_good_as_its_users_password() -> None:
+    tokens = {"a.b.c": "ops", "d.e.f": "nobody"}
+    assert authenticate(DEFAULT_USERS, Credentials(token="a.b.c"), tokens) == OPS
+    assert authenticate(DEFAULT_USERS, Credentials(token="d.e.f"), tokens) is None
+    assert authenticate(DEFAULT_USERS, Credentials("a.b.c", "a.b.c"), tokens) is None
+
+
+@pytest.mark.parametrize("right", Right)
+def test_someone_anonymous_has_no_rights_where_the_server_allows_none(right: Right) -> None:
+    rules = FakeRules({"people": {right: ("$all",)}}, allows_anonymous=False)
+    assert not is_allowed(rules, None, right, "people")
+    assert is_allowed(rules, JANE, right, "people")
 
 
 def test_no_password_is_shown() -> None:

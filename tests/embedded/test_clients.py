@@ -5,19 +5,20 @@ import pytest
 from tests.embedded.talk import Caller, new_id
 from trio_extreme.embedded.clients import Client, Refusal, Request, require
 from trio_extreme.embedded.records import NARROW_TOMBSTONE, WIDE_TOMBSTONE
+from trio_extreme.embedded.versions import find_version
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 
-def new_client() -> Client:
-    return Client(lambda _: None, lambda: None)
+def new_client(version: str = "4.1.1") -> Client:
+    return Client(find_version(version), lambda _: None, lambda: None)
 
 
 @pytest.mark.parametrize(("version", "wide"), [(0, False), (1, True)])
 def test_a_client_knows_large_numbers_once_it_said_so(version: int, *, wide: bool) -> None:
     client = new_client()
     client.speaks = version
-    assert client.wide is wide
+    assert client.form.wide is wide
     assert client.number(WIDE_TOMBSTONE) == (WIDE_TOMBSTONE if wide else NARROW_TOMBSTONE)
     assert [client.number(number) for number in (-1, 0, 7)] == [-1, 0, 7]
 

@@ -219,6 +219,35 @@ async def test_a_busy_client_is_not_asked(autojump_clock: None) -> None:
             await trio.sleep(1.5)
 
 
+@pytest.mark.parametrize(("version", "asks"), [("4.1.1", 0), ("5.0", 3)])
+async def test_who_is_sent_nothing_is_asked_by_a_server_that_watches_both_ways(
+    version: str, asks: int, autojump_clock: None
+) -> None:
+    """Every other interval, for the question itself is something that was sent."""
+    async with serving(new_service(version)) as (_, talk):
+        for _ in range(11):
+            await talk.tell(Command.HEARTBEAT_RESPONSE)
+            await trio.sleep(1)
+        assert [reply and reply.command for reply in await talk.hear_for(0.1)] == [Command.HEARTBEAT_REQUEST] * asks
+
+
+@pytest.mark.parametrize(("version", "asked"), [("4.1.1", [2, 5]), ("5.0", [2, 6])])
+async def test_when_a_client_is_asked_that_answered_once(
+    version: str, asked: list[float], autojump_clock: None
+) -> None:
+    """A server that watches both ways looks each interval, and another one an interval after it got its answer."""
+    async with serving(new_service(version)) as (_, talk):
+        times: list[float] = []
+        start = trio.current_time()
+        while await talk.hear():
+            times.append(trio.current_time() - start)
+            if len(times) == 1:
+                await trio.sleep(0.5)
+                await talk.tell(Command.HEARTBEAT_RESPONSE)
+        assert times == [pytest.approx(time) for time in asked]
+        assert trio.current_time() - start == pytest.approx(asked[-1] + 1)
+
+
 async def test_a_client_that_does_not_read_is_cut_off_for_its_silence_too(autojump_clock: None) -> None:
     service = new_service()
     service.store.append("people", -2, [new_event(data=bytes(MIB))])

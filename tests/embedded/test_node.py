@@ -96,6 +96,31 @@ async def test_users_can_be_given(autojump_clock: None) -> None:
             assert (reply.command == Command.PONG) is accepted
 
 
+async def test_tokens_can_be_given(autojump_clock: None) -> None:
+    users = {"jane": User("secret")}
+    async with open_node(port=None, version="20.10", users=users, tokens={"a.b.c": "jane", "d.e.f": "admin"}) as node:
+        talk = await talk_to(node)
+        for token, answer in (("a.b.c", Command.PONG), ("d.e.f", Command.PONG), ("x", Command.NOT_AUTHENTICATED)):
+            reply = await talk.ask(Command.PING, b"x", Credentials(token=token))
+            assert reply is not None
+            assert reply.command == answer
+
+
+@pytest.mark.parametrize(
+    ("version", "tokens", "text"),
+    [
+        ("5.0", {"sesame": "admin"}, r"a server 5\.0\.11 takes none; open the node with version='20\.10' or a later"),
+        ("22.10", {"sesame": "jane"}, "one is that of 'jane', whom the node does not know: admin, ops"),
+        ("22.10", {"sésame": "admin"}, "must be ASCII"),
+    ],
+)
+async def test_tokens_that_a_node_cannot_take(version: str, tokens: dict[str, str], text: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"^token.*{text}") as info:
+        async with open_node(port=None, version=version, tokens=tokens):
+            pass
+    assert "same" not in str(info.value)
+
+
 async def test_connections_share_one_store(autojump_clock: None) -> None:
     async with open_node(port=None) as node:
         writer, reader = await talk_to(node), await talk_to(node)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given, strategies as st
 
 from tests.embedded.talk import new_event
+from trio_extreme.embedded.encoding import Form
 from trio_extreme.embedded.records import (
     NARROW_TOMBSTONE,
     WIDE_TOMBSTONE,
@@ -76,27 +77,27 @@ def test_a_field_holds_a_message() -> None:
 
 def test_an_event_that_is_no_link_stands_alone() -> None:
     read = record()
-    decoded = schema.ResolvedIndexedEvent.FromString(encode_indexed(Resolved(read)))
+    decoded = schema.ResolvedIndexedEvent.FromString(encode_indexed(Resolved(read), Form()))
     assert decoded == schema.ResolvedIndexedEvent(event=read.event)
 
 
 def test_a_followed_link_stands_beside_its_target() -> None:
     target, link = record(), record(9, 400)
     resolved = Resolved(link, is_followed=True, target=target)
-    decoded = schema.ResolvedIndexedEvent.FromString(encode_indexed(resolved))
+    decoded = schema.ResolvedIndexedEvent.FromString(encode_indexed(resolved, Form()))
     assert decoded == schema.ResolvedIndexedEvent(event=target.event, link=link.event)
 
 
 def test_a_dead_link_stands_without_an_event() -> None:
     link = record(9, 400)
-    decoded = schema.ResolvedIndexedEvent.FromString(encode_indexed(Resolved(link, is_followed=True)))
+    decoded = schema.ResolvedIndexedEvent.FromString(encode_indexed(Resolved(link, is_followed=True), Form()))
     assert decoded == schema.ResolvedIndexedEvent(link=link.event)
     assert not decoded.HasField("event")
 
 
 def test_positions_are_those_of_the_link() -> None:
     target, link = record(), record(9, 400)
-    encoded = encode_resolved(Resolved(link, is_followed=True, target=target), wide=True)
+    encoded = encode_resolved(Resolved(link, is_followed=True, target=target), Form())
     assert schema.ResolvedEvent.FromString(encoded) == schema.ResolvedEvent(
         event=target.event, link=link.event, commit_position=400, prepare_position=400
     )
@@ -106,14 +107,14 @@ def test_an_event_of_a_transaction_has_the_place_of_its_commit_and_its_own() -> 
     event = make_event("people", 3, new_event(), 0)
     made = make_record(168, 100, event, (900, 960))
     assert (made.position, made.end, made.commit, made.commit_end) == (168, 268, 900, 960)
-    decoded = schema.ResolvedEvent.FromString(encode_resolved(Resolved(made), wide=True))
+    decoded = schema.ResolvedEvent.FromString(encode_resolved(Resolved(made), Form()))
     assert (decoded.commit_position, decoded.prepare_position) == (900, 168)
 
 
 def test_a_tombstone_has_the_number_its_reader_knows() -> None:
     tombstone = Resolved(record(WIDE_TOMBSTONE))
     numbers = [
-        schema.ResolvedEvent.FromString(encode_resolved(tombstone, wide=wide)).event.event_number
+        schema.ResolvedEvent.FromString(encode_resolved(tombstone, Form(wide=wide))).event.event_number
         for wide in (True, False)
     ]
     assert numbers == [WIDE_TOMBSTONE, NARROW_TOMBSTONE]

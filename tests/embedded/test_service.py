@@ -161,10 +161,10 @@ def test_credentials_that_are_cut_short_are_a_bad_package(caller: Caller) -> Non
 
 
 def test_identifying_tells_name_and_version(caller: Caller) -> None:
-    assert not caller.client.wide
+    assert not caller.client.form.wide
     reply = caller.ask(Command.IDENTIFY_CLIENT, schema.IdentifyClient(version=1, connection_name="my-app"))
     assert (reply.command, reply.message) == (Command.CLIENT_IDENTIFIED, b"")
-    assert caller.client.wide
+    assert caller.client.form.wide
     assert caller.client.name == "my-app"
 
 

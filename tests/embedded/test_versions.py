@@ -1,11 +1,45 @@
+"""What each server does, seen from outside: one row for each field of the table, and the sections that it is from."""
+
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from trio_extreme.embedded.versions import VERSIONS, find_version
+from tests.embedded.talk import (
+    ADMIN,
+    Clock,
+    Desk,
+    append,
+    delete,
+    link,
+    new_event,
+    new_events,
+    read_event,
+    read_log,
+    read_stream,
+    subscribe,
+)
+from trio_extreme.embedded.acl import User
+from trio_extreme.embedded.reading import EventResult, StreamResult
+from trio_extreme.embedded.reads import LogResult
+from trio_extreme.embedded.subscriptions import DropReason
+from trio_extreme.embedded.versions import VERSIONS, Nameless, ServerVersion, find_version
+from trio_extreme.embedded.writes import MAX_EVENT_SIZE
 from trio_extreme.errors import InvalidArgument
+from trio_extreme.values import Credentials
+from trio_extreme.wire import schema
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FORWARD, LOG_FORWARD = Command.READ_STREAM_EVENTS_FORWARD, Command.READ_ALL_EVENTS_FORWARD
+WRONG_VERSION = schema.OperationResult.WrongExpectedVersion
+TOKEN = Credentials(token="a.b.c")
+WIDE, NARROW = 2**63 - 1, 2**31 - 1
 
 
 def test_every_version_is_found_by_its_short_name_and_by_its_full_one() -> None:
@@ -24,3 +58,392 @@ def test_an_unknown_version_is_refused_with_those_there_are() -> None:
     known = r"3\.9\.4, 4\.1\.1, 5\.0, 20\.10, 22\.10, 23\.10"
     with pytest.raises(InvalidArgument, match=rf"version: '4\.1' is none of those this node can be: {known}"):
         find_version("4.1")
+
+
+# What a server is seen to do: each of these finds out the value of one field
+
+
+def takes_tokens(desk: Desk) -> bool:
+    desk.caller.tell_as(TOKEN, Command.PING, b"x")
+    return desk.caller.replies.popleft().command == Command.PONG
+
+
+def longest_name(desk: Desk) -> int:
+    accepted = []
+    for size in (127, 128, 255):
+        name = "n" * size
+        desk.users[name] = User(name)
+        caller = desk.new_caller()
+        caller.tell_as(Credentials(name, name), Command.PING, b"x")
+        if caller.replies.popleft().command == Command.PONG:
+            accepted.append(size)
+    return max(accepted)
+
+
+def refuses_empty_passwords(desk: Desk) -> bool:
+    desk.users["guest"] = User("")
+    desk.caller.tell_as(Credentials("guest", ""), Command.PING)
+    return desk.caller.hung_up
+
+
+def rechecks_logins(desk: Desk) -> bool:
+    desk.caller.ask(Command.AUTHENTICATE, b"", ADMIN)
+    del desk.users[ADMIN.login]
+    return desk.caller.ask(Command.PING).command == Command.NOT_AUTHENTICATED
+
+
+def narrows_numbers(desk: Desk) -> bool:
+    desk.ask(Command.DELETE_STREAM, delete("gone", hard=True))
+    last = desk.ask(FORWARD, read_stream("gone")).last_event_number
+    assert last in (WIDE, NARROW)
+    return bool(last == NARROW)
+
+
+def omits_zeros(desk: Desk) -> bool:
+    return not desk.write("people", new_events(1)).HasField("first_event_number")
+
+
+def nameless_subscription(desk: Desk) -> Nameless:
+    caller = desk.new_caller()
+    caller.tell_as(ADMIN, Command.SUBSCRIBE_TO_STREAM, schema.SubscribeToStream(resolve_link_tos=False))
+    if not caller.replies:
+        return Nameless.IGNORED
+    reply = caller.replies.popleft()
+    if reply.command == Command.SUBSCRIPTION_DROPPED:
+        assert reply.message.reason == DropReason.AccessDenied
+        return Nameless.DENIED
+    desk.write("people", new_events(1))
+    assert caller.replies.popleft().command == Command.STREAM_EVENT_APPEARED
+    return Nameless.EVERYTHING
+
+
+def tombstone(desk: Desk) -> int:
+    desk.write("people", new_events(1))
+    desk.ask(Command.DELETE_STREAM, delete("people"))
+    return int(desk.store.records("$$people")[0].event.data.removeprefix(b'{"$tb":').removesuffix(b"}"))
+
+
+def number_size(desk: Desk) -> int:
+    first, second = (desk.write("s", [new_event("t", b"")]).commit_position for _ in range(2))
+    # 82 bytes of every record of the recorded servers, and the two texts.
+    return second - first - 82 - 2
+
+
+def says_current_version(desk: Desk) -> bool:
+    return desk.write("people", new_events(1), expected=7).HasField("current_version")
+
+
+def says_current_version_of_deletes(desk: Desk) -> bool:
+    desk.write("people", new_events(3))
+    reply: schema.DeleteStreamCompleted = desk.ask(Command.DELETE_STREAM, delete("people", 7))
+    assert reply.result == WRONG_VERSION
+    assert reply.current_version in (0, 2)
+    return reply.HasField("current_version")
+
+
+def says_where_it_was(desk: Desk) -> bool:
+    events = new_events(2)
+    first, second = desk.write("people", events), desk.write("people", events)
+    assert (second.prepare_position, second.commit_position) in (2 * (-1,), 2 * (first.commit_position,))
+    return second.commit_position == first.commit_position
+
+
+def number_recreates(desk: Desk) -> bool:
+    desk.write("people", new_events(2))
+    desk.ask(Command.DELETE_STREAM, delete("people"))
+    desk.write("people", new_events(1), expected=1)
+    return bool(desk.ask(FORWARD, read_stream("people")).result == StreamResult.Success)
+
+
+def deletes_what_never_was(desk: Desk) -> bool:
+    reply = desk.ask(Command.DELETE_STREAM, delete("people"))
+    assert reply.result in (0, WRONG_VERSION)
+    return bool(reply.result == 0)
+
+
+def counts_data_only(desk: Desk) -> bool:
+    large = new_event(metadata=bytes(MAX_EVENT_SIZE))
+    reply = desk.caller.ask(Command.WRITE_EVENTS, append("people", [large]), ADMIN)
+    return reply.command == Command.WRITE_EVENTS_COMPLETED
+
+
+def pushes_first(desk: Desk) -> bool:
+    desk.ask(Command.SUBSCRIBE_TO_STREAM, subscribe("people"))
+    pushed_or_answered = desk.caller.ask(Command.WRITE_EVENTS, append("people", new_events(1)), ADMIN)
+    desk.caller.replies.clear()
+    return pushed_or_answered.command == Command.STREAM_EVENT_APPEARED
+
+
+def takes_any_for_metastream(desk: Desk) -> bool:
+    desk.write("people", new_events(1))
+    assert desk.ask(Command.READ_EVENT, read_event("$$people", -1)).result == EventResult.Success
+    return bool(desk.ask(Command.READ_EVENT, read_event("$xpeople", -1)).result == EventResult.Success)
+
+
+def checks_link_targets(desk: Desk) -> bool:
+    desk.write("$hidden", new_events(1))
+    desk.write("links", [link("0@$hidden")])
+    desk.users["jane"] = User("x")
+    page = desk.ask(FORWARD, read_stream("links", links=True), Credentials("jane", "x"))
+    assert page.result in (StreamResult.Success, StreamResult.AccessDenied)
+    return bool(page.result == StreamResult.AccessDenied)
+
+
+def skips_expired(desk: Desk) -> bool:
+    page = read_expired(desk)
+    assert page.next_event_number in (2, 8)
+    return page.next_event_number == 8
+
+
+def read_expired(desk: Desk, start: int = 0) -> schema.ReadStreamEventsCompleted:
+    """A page of two events that have expired, of a stream of ten of which the last two have not."""
+    assert isinstance(desk.clock, Clock)
+    desk.write("$$people", [new_event("$metadata", b'{"$maxAge":60}')])
+    desk.write("people", new_events(8))
+    desk.clock.seconds += 61
+    desk.write("people", new_events(2))
+    page: schema.ReadStreamEventsCompleted = desk.ask(FORWARD, read_stream("people", start, 2))
+    assert not page.events
+    return page
+
+
+def has_memory_streams(desk: Desk) -> bool:
+    desk.write("people", new_events(1))
+    confirmation = desk.ask(Command.SUBSCRIBE_TO_STREAM, subscribe("$mem-gossip"))
+    assert confirmation.last_event_number == -1
+    return bool(confirmation.last_commit_position == -1)
+
+
+def checks_access_first(desk: Desk) -> bool:
+    page = desk.ask(FORWARD, read_stream("$hidden", 0, 0), None)
+    assert page.result in (StreamResult.Error, StreamResult.AccessDenied)
+    return bool(page.result == StreamResult.AccessDenied)
+
+
+def allows_anonymous(desk: Desk) -> bool:
+    return bool(desk.ask(Command.READ_EVENT, read_event("people", 0), None).result == EventResult.NoStream)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the six servers do, in order; `section` is where docs/protocol.md says so."""
+
+    look: Callable[[Desk], Any]
+    section: str
+    values: tuple[Any, ...]
+
+    @property
+    def field(self) -> str:
+        return self.look.__name__
+
+    def __str__(self) -> str:
+        return self.field
+
+
+def since(place: int) -> tuple[bool, ...]:
+    """True of the servers from this place in the table on."""
+    return tuple(number >= place for number in range(6))
+
+
+def until(place: int) -> tuple[bool, ...]:
+    """True of those before it."""
+    return tuple(number < place for number in range(6))
+
+
+IGNORED, DENIED, EVERYTHING = Nameless.IGNORED, Nameless.DENIED, Nameless.EVERYTHING
+ROWS = [
+    Row(takes_tokens, "1.2: bearer token", since(3)),
+    Row(longest_name, "1.2: login, password", (255, 255, 255, 127, 127, 127)),
+    Row(refuses_empty_passwords, "1.2: login given, password empty and payload empty", until(3)),
+    Row(rechecks_logins, "1.3: after a failed Authenticate", until(3)),
+    Row(narrows_numbers, "1.3: version 0", until(4)),
+    Row(omits_zeros, "2.4: from 22.6+", since(4)),
+    Row(nameless_subscription, "2.4: missing event_stream_id", (*2 * [IGNORED], EVERYTHING, DENIED, *2 * [EVERYTHING])),
+    Row(tombstone, "3.3: soft", (NARROW, *5 * [WIDE])),
+    Row(number_size, "recordings: append", (4, *5 * [8])),
+    Row(says_current_version, "3.1: current_version", since(1)),
+    Row(says_current_version_of_deletes, "3.3: reply positions", since(4)),
+    Row(says_where_it_was, "3.1: idempotent reply positions", since(3)),
+    Row(number_recreates, "recordings: delete_soft", until(1)),
+    Row(deletes_what_never_was, "3.3: stream does not exist", until(4)),
+    Row(counts_data_only, "3.1: one event", since(4)),
+    Row(pushes_first, "recordings: subscribe_stream", since(1)),
+    Row(takes_any_for_metastream, "3.4: Success with empty ResolvedIndexedEvent", until(4)),
+    Row(checks_link_targets, "3.5: resolve_link_tos", until(3)),
+    Row(skips_expired, "3.5: forward, page inside a `$maxAge`-expired region", since(3)),
+    Row(has_memory_streams, "3.8: 23.10+", since(5)),
+    Row(checks_access_first, "3.12: 20.6+ checks run before the operation in a gateway", since(3)),
+    Row(allows_anonymous, "3.12: 23.6+", until(5)),
+]
+ELSEWHERE = {
+    "name": "test_every_version_is_found",
+    "short": "test_every_version_is_found",
+    "is_recorded": "test_the_recorded_ones",
+    "lacks": "test_service",
+    "send_limit": "test_connection",
+    "queue_limit": "test_connection",
+    "heartbeat_interval": "test_connection",
+    "heartbeat_timeout": "test_connection",
+    "watches_both_ways": "test_connection",
+}
+"""Fields that no desk shows, and where they are tested."""
+
+
+def open_desk(version: ServerVersion) -> Desk:
+    return Desk(version, tokens={TOKEN.token: ADMIN.login})
+
+
+def test_every_field_has_a_row() -> None:
+    assert sorted([*(row.field for row in ROWS), *ELSEWHERE]) == sorted(field.name for field in fields(ServerVersion))
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_each_server_does_as_it_does(row: Row) -> None:
+    seen = [row.look(open_desk(version)) for version in VERSIONS.values()]
+    assert tuple(seen) == row.values, row.section
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+@pytest.mark.parametrize("version", VERSIONS.values(), ids=VERSIONS)
+def test_it_is_that_field_and_no_other(row: Row, version: ServerVersion) -> None:
+    """Each server with one value of another one does in this respect as that one does."""
+    for value in set(row.values):
+        assert row.look(open_desk(replace(version, **{row.field: value}))) == value
+
+
+# What a field means in more than one place
+
+OLDER, NEWER = (
+    pytest.mark.parametrize("version", ["4.1.1", "5.0"]),
+    pytest.mark.parametrize("version", ["20.10", "23.10"]),
+)
+
+
+@NEWER
+@pytest.mark.parametrize("command", [FORWARD, Command.READ_STREAM_EVENTS_BACKWARD])
+def test_a_refused_page_knows_nothing_where_access_comes_first(version: str, command: Command) -> None:
+    """3.5: access denied."""
+    page = Desk(version).ask(command, read_stream("$hidden"), None)
+    assert (page.result, page.next_event_number, page.is_end_of_stream) == (StreamResult.AccessDenied, -1, True)
+    assert (page.last_event_number, page.last_commit_position) == (0, 0)
+
+
+@OLDER
+def test_a_refused_page_knows_where_the_log_ends(version: str) -> None:
+    desk = Desk(version)
+    desk.write("people", new_events(2))
+    page = desk.ask(FORWARD, read_stream("$hidden"), None)
+    assert (page.last_event_number, page.last_commit_position) == (-1, desk.store.log.last)
+
+
+@NEWER
+@pytest.mark.parametrize("command", [LOG_FORWARD, Command.READ_ALL_EVENTS_BACKWARD])
+@pytest.mark.parametrize("size", [10, 5000])
+def test_a_refused_page_of_the_log_is_nowhere(version: str, command: Command, size: int) -> None:
+    """3.6: AccessDenied. A page that is too large is denied all the same."""
+    page = Desk(version).ask(command, read_log((168, 168), size), None)
+    assert page.result == LogResult.AccessDenied
+    assert {page.commit_position, page.prepare_position, page.next_commit_position, page.next_prepare_position} == {-1}
+
+
+@OLDER
+def test_a_refused_page_of_the_log_is_where_it_was_asked_for(version: str) -> None:
+    desk = Desk(version)
+    page = desk.ask(LOG_FORWARD, read_log((168, 168)), None)
+    assert (page.result, page.commit_position, page.next_commit_position) == (LogResult.AccessDenied, 168, -1)
+    assert desk.ask(LOG_FORWARD, read_log((168, 168), 5000), None).result == LogResult.Error
+
+
+@NEWER
+def test_links_lead_anywhere(version: str) -> None:
+    """3.5: 20.6+ targets are not access-checked."""
+    desk = Desk(version)
+    desk.write("$hidden", new_events(1))
+    desk.write("links", [link("0@$hidden")])
+    desk.write("$$$all", [new_event("$metadata", b'{"$acl":{"$r":"jane"}}')])
+    desk.users["jane"] = User("x")
+    jane = Credentials("jane", "x")
+    assert desk.ask(Command.READ_EVENT, read_event("links", 0, links=True), jane).event.event.data == b"0"
+    targets = [event.event.event_stream_id for event in desk.ask(LOG_FORWARD, read_log(links=True), jane).events]
+    assert targets == ["$hidden", "$hidden", "$$$all"]
+
+
+@pytest.mark.parametrize("version", ["22.10", "23.10"])
+@pytest.mark.parametrize("hard", [False, True])
+def test_a_delete_that_is_done_tells_the_number_of_its_event(version: str, *, hard: bool) -> None:
+    desk = Desk(version)
+    desk.write("people", new_events(3))
+    reply = desk.ask(Command.DELETE_STREAM, delete("people", 2, hard=hard))
+    assert reply.current_version == (WIDE if hard else 0)
+
+
+@pytest.mark.parametrize("version", ["22.10", "23.10"])
+def test_of_what_never_was_a_hard_delete_works(version: str) -> None:
+    """3.3: stream does not exist."""
+    desk = Desk(version)
+    refused = desk.ask(Command.DELETE_STREAM, delete("people", -1))
+    assert (refused.result, refused.current_version, refused.commit_position) == (WRONG_VERSION, -1, -1)
+    assert desk.ask(Command.DELETE_STREAM, delete("people", -1, hard=True)).result == 0
+    desk.write("$$folk", [new_event("$metadata", b"{}")])
+    assert desk.ask(Command.DELETE_STREAM, delete("folk")).result == 0
+
+
+@NEWER
+def test_a_page_in_which_all_has_expired(version: str) -> None:
+    """3.5. The next page holds what has not."""
+    desk = Desk(version)
+    page = read_expired(desk)
+    assert (page.next_event_number, page.last_event_number, page.is_end_of_stream) == (8, 9, False)
+    page = desk.ask(FORWARD, read_stream("people", 8, 2))
+    assert [event.event.event_number for event in page.events] == [8, 9]
+    desk.clock.seconds += 61
+    for start, size in ((0, 2), (7, 2), (9, 100), (30, 5)):
+        page = desk.ask(FORWARD, read_stream("people", start, size))
+        assert (len(page.events), page.next_event_number, page.is_end_of_stream) == (0, 10, True)
+
+
+@NEWER
+def test_a_login_that_was_wrong_stays_wrong(version: str) -> None:
+    """1.3: after a failed Authenticate."""
+    desk = Desk(version)
+    jane = Credentials("jane", "x")
+    assert desk.caller.ask(Command.AUTHENTICATE, b"", jane).command == Command.NOT_AUTHENTICATED
+    desk.users["jane"] = User("x")
+    assert desk.caller.ask(Command.PING).command == Command.NOT_AUTHENTICATED
+    assert desk.caller.ask(Command.PING, b"", jane).command == Command.PONG
+
+
+@NEWER
+def test_a_login_that_begins_with_no_ascii_is_a_bad_package(version: str) -> None:
+    """1.2: misread as a token."""
+    desk = Desk(version)
+    desk.users["\u0111oka"] = User("x")
+    desk.caller.tell_as(Credentials("\u0111oka", "x"), Command.PING)
+    assert desk.caller.hung_up
+    older = Desk("5.0")
+    older.users["\u0111oka"] = User("x")
+    older.caller.tell_as(Credentials("\u0111oka", "x"), Command.PING)
+    assert not older.caller.hung_up
+
+
+@NEWER
+def test_a_token_is_its_users(version: str) -> None:
+    desk = Desk(version, tokens={TOKEN.token: "ops"})
+    assert desk.ask(LOG_FORWARD, read_log(), TOKEN).result == LogResult.AccessDenied
+    assert desk.caller.ask(Command.AUTHENTICATE, b"", TOKEN).command == Command.AUTHENTICATED
+    unknown = desk.caller.ask(Command.PING, b"", Credentials(token="b.c.d"))
+    assert (unknown.command, unknown.message) == (Command.NOT_AUTHENTICATED, b"Not Authenticated")
+    del desk.users["ops"]
+    assert desk.caller.ask(Command.PING, b"", TOKEN).command == Command.NOT_AUTHENTICATED
+
+
+def test_someone_anonymous_may_ping_and_nothing_else() -> None:
+    """3.12: 23.6+."""
+    desk = Desk("23.10")
+    desk.write("people", new_events(1))
+    assert desk.caller.ask(Command.PING, b"x").command == Command.PONG
+    assert desk.ask(FORWARD, read_stream("people"), None).result == StreamResult.AccessDenied
+    denied = schema.OperationResult.AccessDenied
+    assert desk.ask(Command.WRITE_EVENTS, append("people", new_events(1)), None).result == denied
+    assert desk.ask(Command.DELETE_STREAM, delete("people"), None).result == denied
+    assert desk.ask(Command.SUBSCRIBE_TO_STREAM, subscribe("people"), None).reason == DropReason.AccessDenied

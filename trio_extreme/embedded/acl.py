@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from trio_extreme.embedded.metadata import Acl, Metadata, Right, split_metastream
@@ -34,24 +35,35 @@ DEFAULT_USERS: Mapping[str, User] = {
 """The accounts of a new server."""
 
 
+NO_TOKENS: Mapping[str, str] = MappingProxyType({})
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Someone whose password was right: the login name and all roles, of which the name is one."""
+    """Someone whose password or token was right: the login name and all roles, of which the name is one."""
 
     login: str
     roles: frozenset[str]
 
 
-def authenticate(users: Mapping[str, User], credentials: Credentials) -> Identity | None:
-    """Who this is; None for an unknown name, a wrong password, or a token."""
-    user = users.get(credentials.login)
-    if user is None or user.password != credentials.password:
+def authenticate(
+    users: Mapping[str, User], credentials: Credentials, tokens: Mapping[str, str] = NO_TOKENS
+) -> Identity | None:
+    """Who this is; None for an unknown name, a wrong password, or a token that is not in `tokens`."""
+    login = tokens.get(credentials.token, "") if credentials.token else credentials.login
+    user = users.get(login)
+    if user is None or not (credentials.token or user.password == credentials.password):
         return None
-    return Identity(credentials.login, frozenset((credentials.login, *user.groups)))
+    return Identity(login, frozenset((login, *user.groups)))
 
 
 class Rules(Protocol):
     """What a decision needs to know of a store."""
+
+    @property
+    def allows_anonymous(self) -> bool:
+        """Whether someone anonymous can have any rights."""
+        ...
 
     def metadata(self, stream: str) -> Metadata:
         """The metadata of a stream."""
@@ -64,6 +76,8 @@ class Rules(Protocol):
 
 def is_allowed(rules: Rules, identity: Identity | None, right: Right, stream: str) -> bool:
     """Whether the identity (None is anonymous) has the right."""
+    if identity is None and not rules.allows_anonymous:
+        return False
     depth, stream = split_metastream(stream)
     if depth:
         # A metastream has no rights of its own; deleting one is refused even to admins.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trio_extreme.embedded.encoding import Form, encode
 from trio_extreme.embedded.records import NARROW_TOMBSTONE, WIDE_TOMBSTONE
 from trio_extreme.wire.framing import encode_frame
 
@@ -14,16 +15,21 @@ if TYPE_CHECKING:
 
     from trio_extreme.embedded.acl import Identity
     from trio_extreme.embedded.subscriptions import Subscription
+    from trio_extreme.embedded.versions import ServerVersion
     from trio_extreme.values import Credentials
     from trio_extreme.wire.commands import Command
 
 
 class Client:
-    """The server's side of one connection. `send` queues a frame, `close` hangs up after what is queued."""
+    """The side of a server of `version` of one connection.
 
-    __slots__ = ("close", "login", "name", "send", "speaks", "subscriptions")
+    `send` queues a frame, `close` hangs up after what is queued.
+    """
 
-    def __init__(self, send: Callable[[bytes], None], close: Callable[[], None]) -> None:
+    __slots__ = ("_version", "close", "identity", "login", "name", "send", "speaks", "subscriptions")
+
+    def __init__(self, version: ServerVersion, send: Callable[[bytes], None], close: Callable[[], None]) -> None:
+        self._version = version
         self.send = send
         self.close = close
         #: What IdentifyClient said; shown in `repr` only, as servers show it in their logs only.
@@ -32,6 +38,8 @@ class Client:
         self.speaks = 0
         #: What the last Authenticate said, right or wrong: who sends packages without credentials of their own.
         self.login: Credentials | None = None
+        #: Who that was found to be then; None where it was wrong.
+        self.identity: Identity | None = None
         #: By the correlation id of the subscribe request.
         self.subscriptions: dict[bytes, Subscription] = {}
 
@@ -39,13 +47,14 @@ class Client:
         return f"<Client {self.name!r}, version {self.speaks}>"
 
     @property
-    def wide(self) -> bool:
-        """Whether this client knows 64-bit event numbers."""
-        return self.speaks > 0
+    def form(self) -> Form:
+        """How replies to this client are written."""
+        is_wide = self.speaks > 0 or not self._version.narrows_numbers
+        return Form(wide=is_wide, zeros=not self._version.omits_zeros)
 
     def number(self, number: int) -> int:
         """A stream's last number as this client knows it: only a tombstone's does not fit into 32 bits."""
-        return number if self.wide or number != WIDE_TOMBSTONE else NARROW_TOMBSTONE
+        return number if number != WIDE_TOMBSTONE or self.form.wide else NARROW_TOMBSTONE
 
     def reply(self, command: Command, correlation: bytes, payload: bytes = b"") -> None:
         """Queue one package."""
@@ -63,7 +72,7 @@ class Request(NamedTuple):
 
     def reply(self, command: Command, message: Message) -> None:
         """Queue the answer."""
-        self.client.reply(command, self.correlation, message.SerializeToString())
+        self.client.reply(command, self.correlation, encode(message, self.client.form))
 
 
 class Refusal(Exception):

@@ -42,7 +42,7 @@ class Connection:
     """One client that is connected, from its first byte to the closing of its stream."""
 
     def __init__(self, service: Service, stream: trio.abc.Stream, random: Random, line: Line) -> None:
-        self.client = Client(self._send, self.hang_up)
+        self.client = Client(service.store.version, self._send, self.hang_up)
         #: The package that is being answered.
         self.asked: Frame | None = None
         #: Whether nothing more is answered.
@@ -56,7 +56,7 @@ class Connection:
         self._queue: deque[bytes] = deque()
         self._unsent = 0
         self._idle_writer = trio.lowlevel.ParkingLot()
-        self._chunks = 0
+        self._received = self._sent = 0
         self._vanished = False
         self._scope = trio.CancelScope()
 
@@ -99,7 +99,7 @@ class Connection:
         try:
             with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 while chunk := await self._stream.receive_some(READ_SIZE):
-                    self._chunks += 1
+                    self._received += len(chunk)
                     if self._line.stopped:
                         await self._line.go_on()
                     await self._answer(buffer.feed(chunk))
@@ -158,6 +158,7 @@ class Connection:
                 await self._line.go_on()
             await self._stream.send_all(piece)
             self._unsent -= len(piece)
+            self._sent += len(piece)
 
     def _take(self) -> bytes:
         """What is sent next: one package, or many small ones in one piece."""
@@ -174,17 +175,24 @@ class Connection:
         Any bytes are one: what they say is not looked at.
         """
         version = self._service.store.version
-        seen = 0
+        received = sent = 0
+        waited = 0.0
         while True:
-            await trio.sleep(version.heartbeat_interval)
+            await trio.sleep(version.heartbeat_interval - waited)
             await self._line.go_on()
-            if self._chunks == seen:
+            is_silent, is_idle = self._received == received, self._sent == sent
+            received, sent, waited = self._received, self._sent, 0.0
+            if is_silent or (is_idle and version.watches_both_ways):
                 self.client.reply(Command.HEARTBEAT_REQUEST, self._random.randbytes(16))
+            if is_silent:
                 await trio.sleep(version.heartbeat_timeout)
                 await self._line.go_on()
-                if self._chunks == seen:
+                if self._received == received:
                     self.cut()
-            seen = self._chunks
+                if version.watches_both_ways:
+                    waited = version.heartbeat_timeout
+                else:
+                    received = self._received
 
     def _send(self, frame: bytes) -> None:
         """Queue a frame; the limits are on what waited before it, as in real servers."""

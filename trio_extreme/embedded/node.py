@@ -20,12 +20,16 @@ from trio_extreme.embedded.memory import memory_connection
 from trio_extreme.embedded.service import Service
 from trio_extreme.embedded.store import Store
 from trio_extreme.embedded.timetable import Timetable
-from trio_extreme.embedded.versions import find_version
+from trio_extreme.embedded.versions import VERSIONS, find_version
+from trio_extreme.errors import InvalidArgument
 from trio_extreme.settings import Settings
 from trio_extreme.tasks import open_plain_nursery
+from trio_extreme.values import Credentials
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+
+    from trio_extreme.embedded.versions import ServerVersion
 
 _NAME_PORT = 1113
 """The port that a node without sockets goes by: what a real server's is by default."""
@@ -145,23 +149,27 @@ async def open_node(
     host: str = "127.0.0.1",
     version: str = "4.1.1",
     users: Mapping[str, User] | None = None,
+    tokens: Mapping[str, str] | None = None,
     now: Callable[[], float] = time.time,
     random: Random | None = None,
 ) -> AsyncIterator[Node]:
     """A node in this process, with an empty log in memory, that answers as a real server of `version` does.
 
-    It listens on `port` of `host`, 0 for a free one, None for no socket at all: then only `node.connect` leads to it,
-    which works under a mock clock. It knows the users `admin` and `ops`, both with the password `changeit`, and those
-    given in `users`, which may give these two another password. `now` is its calendar, in seconds since 1970: events
-    are dated by it and `$maxAge` counts from it; `random` makes its ids. With both given, and no socket, it does the
-    same each time.
+    `VERSIONS` has the versions, of which two were recorded and the others are from the servers' sources. It listens
+    on `port` of `host`, 0 for a free one, None for no socket at all: then only `node.connect` leads to it, which works
+    under a mock clock. It knows the users `admin` and `ops`, both with the password `changeit`, and those given in
+    `users`, which may give these two another password. `tokens` are the bearer tokens that it takes in place of a name
+    and password, each with the name of the user whose it is; servers take them from 20.6 on. `now` is its calendar, in
+    seconds since 1970: events are dated by it and `$maxAge` counts from it; `random` makes its ids. With both given,
+    and no socket, it does the same each time.
 
     Leaving the block ends every connection, as a server does that shuts down, within half a second. Raises `OSError`
-    where it cannot listen and `InvalidArgument` for a version it does not know.
+    where it cannot listen and `InvalidArgument` for a version it does not know, and for tokens that it cannot take.
     """
     random = random or Random()  # noqa: S311 - ids, not secrets
     store = Store(find_version(version), now=now, random=random)
-    service = Service(store, {**DEFAULT_USERS, **(users or {})})
+    accounts = {**DEFAULT_USERS, **(users or {})}
+    service = Service(store, accounts, _check_tokens(tokens or {}, accounts, store.version))
     node = Node(service, host, random)
     async with open_plain_nursery() as nursery:
         scope: trio.CancelScope = await nursery.start(node._run, port)  # noqa: SLF001 - one class in two pieces
@@ -171,3 +179,17 @@ async def open_node(
             with trio.move_on_after(_CLOSING_TIME, shield=True):
                 await node._stop()  # noqa: SLF001
             scope.cancel()
+
+
+def _check_tokens(tokens: Mapping[str, str], users: Mapping[str, User], version: ServerVersion) -> Mapping[str, str]:
+    """The tokens; no error shows one."""
+    if tokens and not version.takes_tokens:
+        first = next(known.short for known in VERSIONS.values() if known.takes_tokens)
+        msg = f"tokens: a server {version.name} takes none; open the node with version={first!r} or a later one"
+        raise InvalidArgument(msg)
+    for token, login in tokens.items():
+        Credentials(token=token)
+        if login not in users:
+            msg = f"tokens: one is that of {login!r}, whom the node does not know: {', '.join(users)}"
+            raise InvalidArgument(msg)
+    return tokens

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
+from trio_extreme.embedded.metadata import META
 from trio_extreme.embedded.records import LINK_TYPE, WIDE_TOMBSTONE, Record, Resolved
 from trio_extreme.wire import schema
 
@@ -51,9 +53,10 @@ def read_event(store: Store, stream: str, number: int) -> Record | schema.ReadEv
 def means_no_metadata(store: Store, stream: str) -> bool:
     """Whether an event that is not there is answered with Success and no event: "no metadata set".
 
-    Meant for `$$x` where x exists; servers up to 20.10 cut the first two characters of any name that begins with `$`.
+    Meant for `$$x` where x exists; some servers cut the first two characters of any name that begins with `$`.
     """
-    return stream.startswith("$") and store.last_number(stream[2:]) not in (-1, WIDE_TOMBSTONE)
+    prefix = "$" if store.version.takes_any_for_metastream else META
+    return stream.startswith(prefix) and store.last_number(stream[2:]) not in (-1, WIDE_TOMBSTONE)
 
 
 def read_forward(store: Store, stream: str, start: int, count: int) -> StreamPage:
@@ -70,6 +73,9 @@ def read_forward(store: Store, stream: str, start: int, count: int) -> StreamPag
         return StreamPage(StreamResult.Success, (), least, last, is_end=False)
     found = _alive(store, metadata, store.storage.events(stream, max(start, least), stop))
     following = found[-1].number + 1 if found else min(stop, last) + 1
+    if not found and metadata.max_age is not None and store.version.skips_expired:
+        following = _first_alive(store, stream, following, last)
+        return StreamPage(StreamResult.Success, (), following, last, is_end=following > last)
     return StreamPage(StreamResult.Success, found, following, last, is_end=stop >= last)
 
 
@@ -127,6 +133,19 @@ def _first_visible(metadata: Metadata, last: int) -> int:
     if metadata.max_count is not None:
         least = max(least, last - metadata.max_count + 1)
     return least
+
+
+def _first_alive(store: Store, stream: str, first: int, last: int) -> int:
+    """The lowest number from `first` to `last` that `$maxAge` leaves, or the one behind `last`.
+
+    Events are older the lower their number is, so servers look for it by halves.
+    """
+    metadata = store.metadata(stream)
+
+    def is_alive(number: int) -> bool:
+        return bool(_alive(store, metadata, store.storage.events(stream, number, number)))
+
+    return first + bisect_left(range(first, last + 1), x=True, key=is_alive)
 
 
 def _alive(store: Store, metadata: Metadata, records: Sequence[Record]) -> Sequence[Record]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from trio_extreme.embedded.acl import ALL_STREAM, is_allowed
 from trio_extreme.embedded.clients import require
+from trio_extreme.embedded.encoding import encode
 from trio_extreme.embedded.log import LogPage, LogReadError
 from trio_extreme.embedded.metadata import Right
 from trio_extreme.embedded.reading import (
@@ -30,12 +31,14 @@ from trio_extreme.wire.commands import Command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from trio_extreme.embedded.acl import Identity
+    from google.protobuf.message import Message
+
     from trio_extreme.embedded.clients import Request
+    from trio_extreme.embedded.encoding import Form
     from trio_extreme.embedded.store import Store
 
 LogResult = schema.ReadAllEventsCompleted.ReadAllResult
-_END = Place(-1, -1)
+_END = _NOWHERE = Place(-1, -1)
 _TOO_BIG = f"Read size too big, should be less than {MAX_READ} items"
 _FORWARD = (Command.READ_STREAM_EVENTS_FORWARD, Command.READ_ALL_EVENTS_FORWARD)
 _REPLIES = {
@@ -57,55 +60,57 @@ class Reads:
         message: schema.ReadEvent = request.message
         require(message.event_stream_id != "", "the stream's name is empty")
         require(message.event_number >= -1, f"event number {message.event_number}")
-        result, body = self._event(request.identity, message)
-        head = schema.ReadEventCompleted(result=result).SerializePartialToString()
+        try:
+            result, resolved = self._event(request)
+        except _AccessDenied:
+            result, resolved = EventResult.AccessDenied, None
+        head = encode(schema.ReadEventCompleted(result=result), request.client.form)
+        body = b"" if resolved is None else encode_indexed(resolved, _stream_form(request))
         payload = head + encode_field(2, body)
         request.client.reply(Command.READ_EVENT_COMPLETED, request.correlation, payload)
 
-    def _event(
-        self, identity: Identity | None, message: schema.ReadEvent
-    ) -> tuple[schema.ReadEventCompleted.ReadEventResult, bytes]:
+    def _event(self, request: Request) -> tuple[schema.ReadEventCompleted.ReadEventResult, Resolved | None]:
+        message: schema.ReadEvent = request.message
         stream = message.event_stream_id
-        if not is_allowed(self._store, identity, Right.READ, stream):
-            return EventResult.AccessDenied, b""
+        self._require_access(request, stream)
         found = read_event(self._store, stream, message.event_number)
-        if not isinstance(found, Record):
-            if found is not EventResult.StreamDeleted and means_no_metadata(self._store, stream):
-                return EventResult.Success, b""
-            return found, b""
-        resolved = self._resolve(identity, [found], links=message.resolve_link_tos)
-        if resolved is None:
-            return EventResult.AccessDenied, b""
-        return EventResult.Success, encode_indexed(resolved[0])
+        if isinstance(found, Record):
+            return EventResult.Success, self._resolve(request, [found])[0]
+        if found is not EventResult.StreamDeleted and means_no_metadata(self._store, stream):
+            return EventResult.Success, None
+        return found, None
 
     def stream(self, request: Request) -> None:
         """ReadStreamEvents, forwards and backwards."""
         message: schema.ReadStreamEvents = request.message
         require(message.event_stream_id != "", "the stream's name is empty")
         require(message.from_event_number >= -1, f"from event number {message.from_event_number}")
-        forward = request.command in _FORWARD
-        error = _stream_error(message, forward=forward)
-        page = StreamPage(StreamResult.Error) if error else self._stream_page(request, forward=forward)
-        resolved = self._resolve(request.identity, page.records, links=message.resolve_link_tos)
-        if resolved is None:
-            page, resolved = StreamPage(StreamResult.AccessDenied), []
+        error = _stream_error(message, forward=request.command in _FORWARD)
+        resolved: Sequence[Resolved] = ()
+        try:
+            page = self._stream_page(request, error)
+            resolved = self._resolve(request, page.records)
+        except _AccessDenied:
+            page, error = StreamPage(StreamResult.AccessDenied), ""
+        knows_nothing = page.result is StreamResult.AccessDenied and self._store.version.checks_access_first
         tail = schema.ReadStreamEventsCompleted(
             result=page.result,
             next_event_number=page.next,
-            last_event_number=request.client.number(page.last),
+            last_event_number=0 if knows_nothing else request.client.number(page.last),
             is_end_of_stream=page.is_end,
-            last_commit_position=self._store.log.last,
+            last_commit_position=0 if knows_nothing else self._store.log.last,
             error=error,
         )
-        parts = [encode_field(1, encode_indexed(one)) for one in resolved]
-        payload = b"".join(parts) + tail.SerializePartialToString()
-        request.client.reply(_REPLIES[request.command], request.correlation, payload)
+        form = _stream_form(request)
+        _answer(request, [encode_field(1, encode_indexed(one, form)) for one in resolved], tail)
 
-    def _stream_page(self, request: Request, *, forward: bool) -> StreamPage:
+    def _stream_page(self, request: Request, error: str) -> StreamPage:
         message: schema.ReadStreamEvents = request.message
-        if not is_allowed(self._store, request.identity, Right.READ, message.event_stream_id):
-            return StreamPage(StreamResult.AccessDenied)
-        read = read_forward if forward else read_backward
+        if not error or self._store.version.checks_access_first:
+            self._require_access(request, message.event_stream_id)
+        if error:
+            return StreamPage(StreamResult.Error)
+        read = read_forward if request.command in _FORWARD else read_backward
         return read(self._store, message.event_stream_id, message.from_event_number, message.max_count)
 
     def log(self, request: Request) -> None:
@@ -117,47 +122,46 @@ class Reads:
         reply = schema.ReadAllEventsCompleted(next_commit_position=-1, next_prepare_position=-1)
         parts: Sequence[bytes] = ()
         try:
-            resolved, following = self._log_page(request, start)
+            page = self._log_page(request, start)
+            form = request.client.form
+            parts = [encode_field(3, encode_resolved(one, form)) for one in self._resolve(request, page.records)]
         except LogReadError as error:
             reply.result, reply.error = LogResult.Error, str(error)
         except _AccessDenied:
             reply.result = LogResult.AccessDenied
+            if self._store.version.checks_access_first:
+                start = _NOWHERE
         else:
-            reply.next_commit_position, reply.next_prepare_position = following
-            parts = [encode_field(3, encode_resolved(one, wide=request.client.wide)) for one in resolved]
+            reply.next_commit_position, reply.next_prepare_position = page.next
         reply.commit_position, reply.prepare_position = start
-        payload = b"".join(parts) + reply.SerializePartialToString()
-        request.client.reply(_REPLIES[request.command], request.correlation, payload)
+        _answer(request, parts, reply)
 
-    def _log_page(self, request: Request, start: Place) -> tuple[Sequence[Resolved], Place]:
+    def _log_page(self, request: Request, start: Place) -> LogPage:
         message: schema.ReadAllEvents = request.message
-        if message.max_count > MAX_READ:
-            raise LogReadError(_TOO_BIG)
-        if min(start) < 0:
-            msg = "Invalid position."
-            raise LogReadError(msg)
-        if not is_allowed(self._store, request.identity, Right.READ, ALL_STREAM):
-            raise _AccessDenied
+        error = _log_error(message, start)
+        if not error or self._store.version.checks_access_first:
+            self._require_access(request, ALL_STREAM)
+        if error:
+            raise LogReadError(error)
         log = self._store.log
-        page: LogPage = (log.forward if request.command in _FORWARD else log.backward)(start, message.max_count)
-        resolved = self._resolve(request.identity, page.records, links=message.resolve_link_tos)
-        if resolved is None:
+        return (log.forward if request.command in _FORWARD else log.backward)(start, message.max_count)
+
+    def _require_access(self, request: Request, stream: str) -> None:
+        if not is_allowed(self._store, request.identity, Right.READ, stream):
             raise _AccessDenied
-        return resolved, page.next
 
-    def _resolve(
-        self, identity: Identity | None, records: Sequence[Record], *, links: bool
-    ) -> Sequence[Resolved] | None:
-        """What the records lead to; None where one of them leads to a stream that this identity may not read.
+    def _resolve(self, request: Request, records: Sequence[Record]) -> Sequence[Resolved]:
+        """What the records lead to.
 
-        Servers up to 5.0 refuse the whole page then.
+        Raises `_AccessDenied` where one of them leads to a stream that may not be read: some servers refuse the whole
+        page then, and others do not look.
         """
-        if not links:
+        if not request.message.resolve_link_tos:
             return [Resolved(record) for record in records]
-        for record in records:
-            target = link_target(record)
-            if target is not None and not is_allowed(self._store, identity, Right.READ, target[0]):
-                return None
+        if self._store.version.checks_link_targets:
+            for record in records:
+                if target := link_target(record):
+                    self._require_access(request, target[0])
         return [resolve(self._store, record) for record in records]
 
 
@@ -174,3 +178,20 @@ def _stream_error(message: schema.ReadStreamEvents, *, forward: bool) -> str:
     if forward and message.from_event_number < 0:
         return "fromEventNumber should be non-negative."
     return ""
+
+
+def _log_error(message: schema.ReadAllEvents, start: Place) -> str:
+    """The same for the log."""
+    if message.max_count > MAX_READ:
+        return _TOO_BIG
+    return "Invalid position." if min(start) < 0 else ""
+
+
+def _stream_form(request: Request) -> Form:
+    """How the events of a stream are written: their numbers have 64 bits for every client (docs/protocol.md, 1.3)."""
+    return request.client.form._replace(wide=True)
+
+
+def _answer(request: Request, events: Sequence[bytes], rest: Message) -> None:
+    payload = b"".join(events) + encode(rest, request.client.form)
+    request.client.reply(_REPLIES[request.command], request.correlation, payload)

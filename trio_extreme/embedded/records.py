@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from trio_extreme.embedded.encoding import Form, leave_out_zeros
 from trio_extreme.wire import schema
 
 WIDE_TOMBSTONE = 2**63 - 1
@@ -57,13 +58,14 @@ class Record(NamedTuple):
         """The whole event, decoded anew."""
         return schema.ResolvedIndexedEvent.FromString(self.field).event
 
-    def field_for(self, *, wide: bool) -> bytes:
-        """`field` with the numbers this client knows. Only a tombstone's number does not fit into 32 bits."""
-        if wide or self.number != WIDE_TOMBSTONE:
-            return self.field
-        event = self.event
-        event.event_number = NARROW_TOMBSTONE
-        return encode_field(1, event.SerializeToString())
+    def field_for(self, form: Form) -> bytes:
+        """`field` in this form. Only a tombstone's number does not fit into 32 bits."""
+        field = self.field
+        if self.number == WIDE_TOMBSTONE and not form.wide:
+            event = self.event
+            event.event_number = NARROW_TOMBSTONE
+            field = encode_field(1, event.SerializeToString())
+        return field if form.zeros else leave_out_zeros(schema.ResolvedIndexedEvent, field)
 
 
 class Resolved(NamedTuple):
@@ -142,18 +144,18 @@ def encode_varint(value: int) -> bytes:
     return bytes(parts)
 
 
-def encode_indexed(resolved: Resolved, *, wide: bool = True) -> bytes:
+def encode_indexed(resolved: Resolved, form: Form) -> bytes:
     """A ResolvedIndexedEvent: what a stream's page holds. A dead link has no event there."""
     record, is_followed, target = resolved
     if not is_followed:
-        return record.field_for(wide=wide)
+        return record.field_for(form)
     # A field of the same message under another number differs in its first byte alone.
-    return (b"" if target is None else target.field) + b"\x12" + record.field[1:]
+    return (b"" if target is None else target.field_for(form)) + b"\x12" + record.field_for(form)[1:]
 
 
-def encode_resolved(resolved: Resolved, *, wide: bool) -> bytes:
+def encode_resolved(resolved: Resolved, form: Form) -> bytes:
     """A ResolvedEvent: what a page of the log and a subscription hold, with the place of the record itself."""
     record = resolved.record
     commit = encode_varint(record.commit)
     prepare = commit if record.position == record.commit else encode_varint(record.position)
-    return b"".join((encode_indexed(resolved, wide=wide), b"\x18", commit, b"\x20", prepare))
+    return b"".join((encode_indexed(resolved, form), b"\x18", commit, b"\x20", prepare))

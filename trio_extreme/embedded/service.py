@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from trio_extreme.embedded.acl import Identity, User, authenticate
+from trio_extreme.embedded.acl import NO_TOKENS, Identity, User, authenticate
 from trio_extreme.embedded.clients import Client, Refusal, Request, require
 from trio_extreme.embedded.reads import Reads
 from trio_extreme.embedded.subscriptions import Hub
@@ -50,10 +50,12 @@ _ABOUT_CONNECTIONS = frozenset((Command.HEARTBEAT_REQUEST, Command.PING, Command
 class Service:
     """One node, without its connections."""
 
-    def __init__(self, store: Store, users: Mapping[str, User]) -> None:
+    def __init__(self, store: Store, users: Mapping[str, User], tokens: Mapping[str, str] = NO_TOKENS) -> None:
         self.store = store
         self.hub = Hub(store)
         self.users = users
+        #: Bearer tokens that are known, and whose each is.
+        self.tokens = tokens
         reads, writes = Reads(store), Writes(store, self.hub)
         served: dict[int, Callable[[Request], None]] = {
             Command.WRITE_EVENTS: writes.append,
@@ -98,7 +100,7 @@ class Service:
         credentials: Credentials | None = None
         if flags & AUTHENTICATED:
             try:
-                credentials, payload = _split_credentials(bytes(payload))
+                credentials, payload = self._split_credentials(bytes(payload))
             except ProtocolError as error:
                 self.hang_up(client, f"Bad package: {error}.")
                 return
@@ -122,15 +124,27 @@ class Service:
             client.reply(Command.BAD_REQUEST, correlation, b"Trusted writes aren't supported over clear socket.")
             client.close()
             return
-        credentials = credentials or client.login
-        identity = None if credentials is None else authenticate(self.users, credentials)
-        if credentials is not None and identity is None:
-            client.reply(Command.NOT_AUTHENTICATED, correlation, b"Not Authenticated")
-            return
         try:
-            self._dispatch(client, command, correlation, identity, payload)
+            self._dispatch(client, command, correlation, self._find_identity(client, credentials), payload)
+        except _NotAuthenticated:
+            client.reply(Command.NOT_AUTHENTICATED, correlation, b"Not Authenticated")
         except (Refusal, ProtocolError) as error:
             self._refuse(client, command, correlation, str(error))
+
+    def _find_identity(self, client: Client, credentials: Credentials | None) -> Identity | None:
+        """Who asks: whom the package names, else whom Authenticate named, else nobody."""
+        if credentials is not None:
+            identity = self._check(credentials)
+        elif client.login is None:
+            return None
+        else:
+            identity = self._check(client.login) if self.store.version.rechecks_logins else client.identity
+        if identity is None:
+            raise _NotAuthenticated
+        return identity
+
+    def _check(self, credentials: Credentials) -> Identity | None:
+        return authenticate(self.users, credentials, self.tokens)
 
     def _dispatch(
         self, client: Client, command: int, correlation: bytes, identity: Identity | None, payload: bytes
@@ -151,8 +165,8 @@ class Service:
             client.reply(Command.NOT_AUTHENTICATED, correlation, b"No user credentials provided.")
             return
         # Wrong ones stay too, and spoil every later package that has none of its own (docs/protocol.md, 1.3).
-        client.login = credentials
-        if authenticate(self.users, credentials) is None:
+        client.login, client.identity = credentials, self._check(credentials)
+        if client.identity is None:
             client.reply(Command.NOT_AUTHENTICATED, correlation, b"Unauthorized")
         else:
             client.reply(Command.AUTHENTICATED, correlation)
@@ -167,14 +181,19 @@ class Service:
             return str(command)
         return _NAMES[command]
 
-
-def _split_credentials(body: bytes) -> tuple[Credentials, bytes]:
-    credentials, payload = decode_credentials(body)
-    if not credentials.password and not payload:
-        # The length test of servers up to 5 counts one byte too many.
-        msg = "Login length is too big, it doesn't fit into the package"
-        raise ProtocolError(msg)
-    return credentials, payload
+    def _split_credentials(self, body: bytes) -> tuple[Credentials, bytes]:
+        """The header's credentials, and the payload behind them (docs/protocol.md, 1.2)."""
+        version = self.store.version
+        credentials, payload = decode_credentials(body, tokens=version.takes_tokens)
+        is_empty = not (credentials.password or credentials.token or payload)
+        if is_empty and version.refuses_empty_passwords:
+            # The length test of these servers counts one byte too many.
+            msg = "Login length is too big, it doesn't fit into the package"
+            raise ProtocolError(msg)
+        if max(len(credentials.login.encode()), len(credentials.password.encode())) > version.longest_name:
+            msg = f"login and password must be of {version.longest_name} bytes at most"
+            raise ProtocolError(msg)
+        return credentials, payload
 
 
 def _identify(client: Client, correlation: bytes, payload: bytes) -> None:
@@ -186,6 +205,10 @@ def _identify(client: Client, correlation: bytes, payload: bytes) -> None:
     client.speaks = message.version
     client.name = message.connection_name
     client.reply(Command.CLIENT_IDENTIFIED, correlation)
+
+
+class _NotAuthenticated(Exception):
+    pass
 
 
 def _refuse_for_now(request: Request) -> None:

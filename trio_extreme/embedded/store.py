@@ -154,9 +154,18 @@ class Store:
             self._settings = (NO_ACL, NO_ACL) if last is None else parse_settings(last.event.data)
         return self._settings
 
+    @property
+    def allows_anonymous(self) -> bool:
+        """Whether someone anonymous can have any rights."""
+        return self.version.allows_anonymous
+
     def is_soft_deleted(self, stream: str) -> bool:
         """Whether `$tb` hides the whole stream, events to come included."""
         return self.metadata(stream).truncate_before == self.version.tombstone
+
+    def _ever_was(self, stream: str) -> bool:
+        """Whether it has events, or metadata."""
+        return self.last_number(stream) >= 0 or self.last_number(META + stream) >= 0
 
     # What changes it
 
@@ -183,10 +192,15 @@ class Store:
         return Written(first, first + len(events) - 1, position, batch.records)
 
     def delete(self, stream: str, expected: int, *, hard: bool) -> Written | Refused:
-        """Hide the stream, for ever with `hard`: a metadata event, or a tombstone. The stream need not exist."""
+        """Hide the stream, for ever with `hard`: a metadata event, or a tombstone.
+
+        Of a stream that never was, some servers refuse the former.
+        """
         decision = self._decide(stream, expected, [self._new_id()])
         if not isinstance(decision, _Fresh):
             return decision
+        if not (hard or self.version.deletes_what_never_was or self._ever_was(stream)):
+            return self._wrong(decision.current)
         batch = Batch(self.storage)
         if hard:
             new = schema.NewEvent(event_id=self._new_id(), event_type=DELETED_TYPE)
@@ -216,7 +230,7 @@ class Store:
         current = self.last_number(stream)
         if current == WIDE_TOMBSTONE or (expected == STREAM_EXISTS and self.is_soft_deleted(stream)):
             return Refused(schema.OperationResult.StreamDeleted)
-        if expected == STREAM_EXISTS and current < 0 and self.last_number(META + stream) < 0:
+        if expected == STREAM_EXISTS and not self._ever_was(stream):
             return self._wrong(current)
         if expected in (ANY, STREAM_EXISTS):
             return self._decide_any(stream, current, ids)

@@ -8,6 +8,7 @@ from trio_extreme.embedded.acl import ALL_STREAM, is_allowed
 from trio_extreme.embedded.metadata import Right
 from trio_extreme.embedded.reading import resolve
 from trio_extreme.embedded.records import Record, Resolved, encode_field, encode_resolved
+from trio_extreme.embedded.versions import Nameless
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
@@ -15,11 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from trio_extreme.embedded.clients import Client, Request
+    from trio_extreme.embedded.encoding import Form
     from trio_extreme.embedded.store import Store
 
 DropReason = schema.SubscriptionDropped.SubscriptionDropReason
 _EVERYTHING = ""
 """What SubscribeToStream names for the log of all streams; "$all" is a stream's name like any other there."""
+_MEMORY = "$mem-"
 
 
 class Subscription(NamedTuple):
@@ -44,11 +47,12 @@ class Hub:
     def subscribe(self, request: Request) -> None:
         """SubscribeToStream. An id used twice has its events twice, and only the later one can be unsubscribed."""
         message: schema.SubscribeToStream = request.message
-        if not message.HasField("event_stream_id"):
-            # The servers of this age fail inside over a missing name and never answer (docs/protocol.md, 2.4).
-            return
         stream = message.event_stream_id
-        if not is_allowed(self._store, request.identity, Right.READ, stream or ALL_STREAM):
+        nameless = None if message.HasField("event_stream_id") else self._store.version.nameless_subscription
+        if nameless is Nameless.IGNORED:
+            return
+        is_readable = is_allowed(self._store, request.identity, Right.READ, stream or ALL_STREAM)
+        if nameless is Nameless.DENIED or not is_readable:
             dropped = schema.SubscriptionDropped(reason=DropReason.AccessDenied)
             request.reply(Command.SUBSCRIPTION_DROPPED, dropped)
             return
@@ -94,19 +98,21 @@ class Hub:
             self._put(stream, left)
 
     def _confirmation(self, client: Client, stream: str) -> schema.SubscriptionConfirmation:
+        if stream.startswith(_MEMORY) and self._store.version.has_memory_streams:
+            return schema.SubscriptionConfirmation(last_commit_position=-1, last_event_number=-1)
         confirmation = schema.SubscriptionConfirmation(last_commit_position=self._store.log.last)
         if stream != _EVERYTHING:
             confirmation.last_event_number = client.number(self._store.last_number(stream))
         return confirmation
 
     def _push(self, record: Record, subscriptions: Iterable[Subscription]) -> None:
-        """One payload serves all that see the event alike: with 64-bit numbers or not, links resolved or not."""
-        payloads: dict[tuple[bool, bool], bytes] = {}
+        """One payload serves all that see the event alike: in the same form, links resolved or not."""
+        payloads: dict[tuple[Form, bool], bytes] = {}
         for client, correlation, _, resolves in subscriptions:
-            key = client.wide, resolves
+            key = client.form, resolves
             if key not in payloads:
                 resolved = resolve(self._store, record) if resolves else Resolved(record)
-                payloads[key] = encode_field(1, encode_resolved(resolved, wide=client.wide))
+                payloads[key] = encode_field(1, encode_resolved(resolved, client.form))
             client.reply(Command.STREAM_EVENT_APPEARED, correlation, payloads[key])
 
     def _put(self, stream: str, subscriptions: list[Subscription]) -> None:

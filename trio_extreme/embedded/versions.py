@@ -10,6 +10,7 @@ sources, and no recording has confirmed them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.wire.commands import Command
@@ -27,9 +28,17 @@ FILTERING = frozenset(
 """The commands of filtered reads and subscriptions, which servers have since 20.6."""
 
 
+class Nameless(Enum):
+    """What becomes of a SubscribeToStream that names no stream, not even the empty name of the log."""
+
+    IGNORED = "the server fails inside, and never answers"
+    DENIED = "it is refused as one to a forbidden stream"
+    EVERYTHING = "it is one to the log of all streams"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerVersion:
-    """One released server, as far as its clients can tell it from another."""
+    """One released server, as far as its clients can tell it from another. Sections are those of docs/protocol.md."""
 
     #: The release, in full.
     name: str
@@ -37,16 +46,12 @@ class ServerVersion:
     short: str
     #: Whether it does what was recorded of that server; otherwise it does what its sources say.
     is_recorded: bool
-    #: What stands for "the whole stream" in `$tb` of a soft-deleted stream, and as the number of a tombstone.
-    tombstone: int
-    #: Bytes of the event number in a record of the log, of which positions are made.
-    number_size: int
-    #: Whether WriteEventsCompleted says `current_version`.
-    says_current_version: bool
-    #: Whether an append that names the last number of a soft-deleted stream recreates it, as -1 and -2 do.
-    number_recreates: bool
-    #: Whether live events are pushed before the append that wrote them is answered.
-    pushes_first: bool
+    #: Commands that only later servers know. This one has no name for them in its refusal, but the number; that is how
+    #: clients learn that it lacks them.
+    lacks: frozenset[int]
+
+    # Connections: sections 1.1 to 1.3
+
     #: Bytes that may wait to be sent when a package is queued; beyond them the connection is closed. None: any.
     send_limit: int | None
     #: Packages that may wait to be sent, likewise.
@@ -54,9 +59,66 @@ class ServerVersion:
     #: Seconds of silence before the server asks for a sign of life, and what it waits for one before it hangs up.
     heartbeat_interval: float = 2.0
     heartbeat_timeout: float = 1.0
-    #: Commands that only later servers know. This one has no name for them in its refusal, but the number; that is how
-    #: clients learn that it lacks them.
-    lacks: frozenset[int] = frozenset()
+    #: Whether it also asks when it sent nothing itself in an interval, and looks again while it waits for an answer.
+    watches_both_ways: bool
+    #: Whether a negative 16-bit length before the credentials is that of a bearer token.
+    takes_tokens: bool
+    #: Bytes of a login, and of a password.
+    longest_name: int
+    #: Whether an empty password before an empty payload is a bad package.
+    refuses_empty_passwords: bool
+    #: Whether what Authenticate said is checked with each package that has no credentials of its own, or never again.
+    rechecks_logins: bool
+    #: Whether a client that never identified, or as version 0, gets numbers of 32 bits.
+    narrows_numbers: bool
+
+    # Messages: section 2.4
+
+    #: Whether fields that are 0, false or empty are left out of all replies.
+    omits_zeros: bool
+    nameless_subscription: Nameless
+
+    # Writing: sections 3.1 and 3.3
+
+    #: What stands for "the whole stream" in `$tb` of a soft-deleted stream, and as the number of a tombstone.
+    tombstone: int
+    #: Bytes of the event number in a record of the log, of which positions are made.
+    number_size: int
+    #: Whether WriteEventsCompleted says `current_version`.
+    says_current_version: bool
+    #: Whether DeleteStreamCompleted says it too.
+    says_current_version_of_deletes: bool
+    #: Whether an append that was written already is told where, and not -1.
+    says_where_it_was: bool
+    #: Whether an append that names the last number of a soft-deleted stream recreates it, as -1 and -2 do.
+    number_recreates: bool
+    #: Whether a stream that never was can be soft-deleted.
+    deletes_what_never_was: bool
+    #: Whether only the data of an event counts for its greatest size, and neither its metadata nor its type.
+    counts_data_only: bool
+    #: Whether live events are pushed before the append that wrote them is answered.
+    pushes_first: bool
+
+    # Reading: sections 3.4 to 3.6
+
+    #: Whether `$` and any character are taken for the beginning of a metastream's name, where no event is found.
+    takes_any_for_metastream: bool
+    #: Whether a link to a stream that may not be read refuses the page it is in.
+    checks_link_targets: bool
+    #: Whether a page in which all has expired says where what has not expired begins.
+    skips_expired: bool
+
+    # Subscriptions: section 3.8
+
+    #: Whether streams of names that begin with `$mem-` are in memory, and their subscriptions confirmed as from -1 on.
+    has_memory_streams: bool
+
+    # Access: section 3.12
+
+    #: Whether rights are looked at before anything else of a request; a refusal then has no numbers but 0 and -1.
+    checks_access_first: bool
+    #: Whether someone anonymous can have any rights on streams.
+    allows_anonymous: bool
 
 
 _MIB = 1024 * 1024
@@ -65,29 +127,85 @@ _V3 = ServerVersion(
     name="3.9.4",
     short="3.9.4",
     is_recorded=True,
+    lacks=FILTERING,
+    send_limit=None,
+    watches_both_ways=False,
+    takes_tokens=False,
+    longest_name=255,
+    refuses_empty_passwords=True,
+    rechecks_logins=True,
+    narrows_numbers=True,
+    omits_zeros=False,
+    nameless_subscription=Nameless.IGNORED,
     tombstone=2**31 - 1,
     number_size=4,
     says_current_version=False,
+    says_current_version_of_deletes=False,
+    says_where_it_was=False,
     number_recreates=True,
+    deletes_what_never_was=True,
+    counts_data_only=False,
     pushes_first=False,
-    send_limit=None,
-    lacks=FILTERING,
+    takes_any_for_metastream=True,
+    checks_link_targets=True,
+    skips_expired=False,
+    has_memory_streams=False,
+    checks_access_first=False,
+    allows_anonymous=True,
 )
 _V4 = replace(
     _V3,
     name="4.1.1",
     short="4.1.1",
+    send_limit=10 * _MIB,
     tombstone=2**63 - 1,
     number_size=8,
     says_current_version=True,
     number_recreates=False,
     pushes_first=True,
-    send_limit=10 * _MIB,
 )
-_V5 = replace(_V4, name="5.0.11", short="5.0", is_recorded=False)
-_V20 = replace(_V5, name="20.10.6", short="20.10", lacks=frozenset())
-_V22 = replace(_V20, name="22.10.5", short="22.10")
-_V23 = replace(_V22, name="23.10.6", short="23.10")
+_V5 = replace(
+    _V4,
+    name="5.0.11",
+    short="5.0",
+    is_recorded=False,
+    watches_both_ways=True,
+    nameless_subscription=Nameless.EVERYTHING,
+)
+_V20 = replace(
+    _V5,
+    name="20.10.6",
+    short="20.10",
+    lacks=frozenset(),
+    takes_tokens=True,
+    longest_name=127,
+    refuses_empty_passwords=False,
+    rechecks_logins=False,
+    nameless_subscription=Nameless.DENIED,
+    says_where_it_was=True,
+    checks_link_targets=False,
+    skips_expired=True,
+    checks_access_first=True,
+)
+_V22 = replace(
+    _V20,
+    name="22.10.5",
+    short="22.10",
+    narrows_numbers=False,
+    omits_zeros=True,
+    nameless_subscription=Nameless.EVERYTHING,
+    says_current_version_of_deletes=True,
+    deletes_what_never_was=False,
+    counts_data_only=True,
+    takes_any_for_metastream=False,
+)
+_V23 = replace(
+    _V22,
+    name="23.10.6",
+    short="23.10",
+    has_memory_streams=True,
+    allows_anonymous=False,
+)
 
 VERSIONS = {version.short: version for version in (_V3, _V4, _V5, _V20, _V22, _V23)}
 """The servers this node can be, by their short names."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trio_extreme.embedded.subscriptions import Hub
 
 MAX_EVENT_SIZE = 16 * 1024 * 1024 - 10_000
-"""Bytes of one event's data and metadata, and twice its type's characters."""
+"""Bytes of one event's data and metadata, and twice its type's characters; of its data alone on some servers."""
 
 _INVALID = -(2**31)
 """What a failed append has for numbers; no -1, which would be a number before the first."""
@@ -48,14 +48,12 @@ class Writes:
         require(stream != "", "the stream's name is empty")
         require(expected >= _ANY or expected == STREAM_EXISTS, f"expected version {expected}")
         for event in message.events:
-            _check_event(event)
+            self._check_event(event)
         if is_allowed(self._store, request.identity, Right.WRITE, stream):
             outcome = self._store.append(stream, expected, message.events)
         else:
             outcome = Refused(schema.OperationResult.AccessDenied)
-        reply = _append_reply(outcome)
-        if self._store.version.says_current_version:
-            reply.current_version = outcome.current if isinstance(outcome, Refused) else 0
+        reply = self._append_reply(stream, outcome)
         self._finish(outcome, lambda: request.reply(Command.WRITE_EVENTS_COMPLETED, reply))
 
     def delete(self, request: Request) -> None:
@@ -69,6 +67,8 @@ class Writes:
         else:
             outcome = Refused(schema.OperationResult.AccessDenied)
         reply = _delete_reply(outcome)
+        if self._store.version.says_current_version_of_deletes:
+            reply.current_version = outcome.current if isinstance(outcome, Refused) else outcome.last
         self._finish(outcome, lambda: request.reply(Command.DELETE_STREAM_COMPLETED, reply))
 
     def _finish(self, outcome: Written | Refused, answer: Callable[[], None]) -> None:
@@ -81,30 +81,42 @@ class Writes:
             answer()
             self._hub.publish(records)
 
+    def _append_reply(self, stream: str, outcome: Written | Refused) -> schema.WriteEventsCompleted:
+        reply = _refused_append(outcome) if isinstance(outcome, Refused) else self._written(stream, outcome)
+        if self._store.version.says_current_version:
+            reply.current_version = outcome.current if isinstance(outcome, Refused) else 0
+        return reply
 
-def _check_event(event: schema.NewEvent) -> None:
-    require(len(event.event_id) == 16 and any(event.event_id), "an event id is 16 bytes, not all zero")  # noqa: PLR2004
-    require(event.event_type != "", "an event's type is empty")
-    size = len(event.data) + len(event.metadata) + 2 * len(event.event_type)
-    require(size <= MAX_EVENT_SIZE, f"Record is too big: {size} bytes")
-
-
-def _append_reply(outcome: Written | Refused) -> schema.WriteEventsCompleted:
-    if isinstance(outcome, Refused):
+    def _written(self, stream: str, written: Written) -> schema.WriteEventsCompleted:
+        position = written.position
+        if position < 0 and self._store.version.says_where_it_was:
+            found = self._store.storage.event(stream, written.last)
+            position = -1 if found is None else found.position
         return schema.WriteEventsCompleted(
-            result=outcome.result,
-            message=_TEXTS[outcome.result],
-            first_event_number=_INVALID,
-            last_event_number=_INVALID,
-            prepare_position=_INVALID,
-            commit_position=0,
+            result=schema.OperationResult.Success,
+            first_event_number=written.first,
+            last_event_number=written.last,
+            prepare_position=position,
+            commit_position=position,
         )
+
+    def _check_event(self, event: schema.NewEvent) -> None:
+        require(len(event.event_id) == 16 and any(event.event_id), "an event id is 16 bytes, not all zero")  # noqa: PLR2004
+        require(event.event_type != "", "an event's type is empty")
+        size = len(event.data)
+        if not self._store.version.counts_data_only:
+            size += len(event.metadata) + 2 * len(event.event_type)
+        require(size <= MAX_EVENT_SIZE, f"Record is too big: {size} bytes")
+
+
+def _refused_append(refused: Refused) -> schema.WriteEventsCompleted:
     return schema.WriteEventsCompleted(
-        result=schema.OperationResult.Success,
-        first_event_number=outcome.first,
-        last_event_number=outcome.last,
-        prepare_position=outcome.position,
-        commit_position=outcome.position,
+        result=refused.result,
+        message=_TEXTS[refused.result],
+        first_event_number=_INVALID,
+        last_event_number=_INVALID,
+        prepare_position=_INVALID,
+        commit_position=0,
     )
 
 
