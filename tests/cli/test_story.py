@@ -10,8 +10,9 @@ import pytest
 from tests.cli.test_commits import Chunks, raw_commit, said
 from trio_extreme import Batches, NewEvent
 from trio_extreme.cli.commits import Commit, CommitReader
-from trio_extreme.cli.report import ProgressBar, json_report, table_report
+from trio_extreme.cli.progress import ProgressBar
 from trio_extreme.cli.story import Story
+from trio_extreme.cli.story_report import json_report, table_report
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

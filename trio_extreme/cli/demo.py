@@ -13,9 +13,10 @@ from trio_extreme.cli import output
 from trio_extreme.cli.commits import find_repository, read_commits
 from trio_extreme.cli.connecting import Target, find_target, parse_url
 from trio_extreme.cli.failures import CommandFailed
-from trio_extreme.cli.report import ProgressBar, json_report, table_report
+from trio_extreme.cli.progress import ProgressBar
 from trio_extreme.cli.running import counted, notice, run
 from trio_extreme.cli.story import Story
+from trio_extreme.cli.story_report import json_report, table_report
 from trio_extreme.client import open_connection
 from trio_extreme.embedded import VERSIONS, open_node
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from trio_extreme.cli.commits import Commit, CommitReader
-    from trio_extreme.cli.report import ProgressBar
+    from trio_extreme.cli.progress import ProgressBar
     from trio_extreme.client import Connection
     from trio_extreme.events import RecordedEvent
     from trio_extreme.subscriptions import Subscription

@@ -1,4 +1,4 @@
-"""What the demo shows: a progress bar while it runs, and what it did."""
+"""What the demo did, as it is shown."""
 
 from __future__ import annotations
 
@@ -6,45 +6,14 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from trio_extreme.cli.lines import dump
-from trio_extreme.cli.running import counted, is_watched
+from trio_extreme.cli.running import counted
 
 if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
-
     from trio_extreme.cli.story import Step, Story
-
-
-class ProgressBar:
-    """A bar a step on standard error, where that is a terminal; else nothing."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True), transient=True, disable=not is_watched())
-        self._task = self._progress.add_task("", total=None, visible=False)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def begin(self, name: str, total: int) -> None:
-        """The next step, and how many events it has."""
-        self._progress.remove_task(self._task)
-        self._task = self._progress.add_task(name, total=total)
-
-    def show(self, done: int) -> None:
-        """So many are done."""
-        self._progress.update(self._task, completed=done)
 
 
 def json_report(story: Story, server: str) -> bytes:
