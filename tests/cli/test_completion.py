@@ -35,7 +35,9 @@ def test_no_shell_is_needed_to_make_a_script() -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("trio-extreme re", "read"),
+        ("trio-extreme rea", "read"),
+        ("trio-extreme exp", "export"),
+        ("trio-extreme report --sort wr", "written"),
         ("trio-extreme serve --as 3", "3.9.4"),
         ("trio-extreme watch people --ty", "--types"),
     ],

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Cli = Callable[..., Result]
 
+COMMANDS = ["append", "completion", "demo", "export", "import", "read", "report", "serve", "watch"]
+
 
 def python(code: str) -> Result:
     with started(program=[sys.executable, "-c", code]) as process:
@@ -61,7 +63,7 @@ def test_another_module_that_is_missing_is_not_hidden() -> None:
 def test_without_a_command_it_shows_what_there_is(cli: Cli) -> None:
     result = cli()
     assert (result.code, result.out) == (2, "")
-    for command in ("append", "completion", "demo", "read", "serve", "watch"):
+    for command in COMMANDS:
         assert command in result.err
 
 
@@ -71,7 +73,7 @@ def test_its_version(cli: Cli) -> None:
     assert result.out.startswith("trio-extreme, version ")
 
 
-@pytest.mark.parametrize("command", ["append", "completion", "demo", "read", "serve", "watch"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(cli: Cli, command: str) -> None:
     result = cli(command, "--help")
     assert result.code == 0
@@ -98,6 +100,10 @@ def test_every_command_has_help(cli: Cli, command: str) -> None:
         (["append", "$all"], "nothing can be appended to the log itself"),
         (["append", "people", "--expected", "-1"], "any, no-stream, exists"),
         (["append", "people", "--batch", "0"], "--batch"),
+        (["import", "--stream", "$all"], "nothing can be appended to the log itself"),
+        (["import", "--expected", "-1"], "any, no-stream, exists"),
+        (["report", "--sort", "age"], "'age' is not one of"),
+        (["report", "--top", "0"], "--top"),
         (["serve", "--as", "5.0.0"], "'5.0.0' is not one of"),
         (["completion", "tcsh"], "'tcsh' is not one of"),
         (["demo", "/no/such/folder"], "does not exist"),

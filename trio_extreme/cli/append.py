@@ -11,6 +11,7 @@ import click
 
 from trio_extreme.cli import output
 from trio_extreme.cli.connecting import Target, find_target, url_option
+from trio_extreme.cli.expecting import expected_option
 from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.input import Lines
 from trio_extreme.cli.lines import dump, from_line
@@ -18,7 +19,7 @@ from trio_extreme.cli.running import counted, notice, run
 from trio_extreme.cli.streams import stream_argument
 from trio_extreme.client import open_connection
 from trio_extreme.errors import InvalidArgument
-from trio_extreme.values import ANY, MAX_NUMBER, NO_STREAM, STREAM_EXISTS
+from trio_extreme.values import ANY, STREAM_EXISTS
 
 if TYPE_CHECKING:
     from trio_extreme.cli.input import Line
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from trio_extreme.values import WriteResult
 
 _EXAMPLE = '{"type": "PersonCreated", "data": {"name": "Pera"}}'
-_NAMES = {"any": ANY, "no-stream": NO_STREAM, "exists": STREAM_EXISTS}
 
 _EPILOG = f"""\
 \b
@@ -46,25 +46,10 @@ there already).
 """
 
 
-def _expected(text: str) -> int:
-    if text in _NAMES:
-        return _NAMES[text]
-    if text.isascii() and text.isdigit() and int(text) < MAX_NUMBER:
-        return int(text)
-    msg = f"{text!r} is none: any, no-stream, exists, or the number of the stream's last event."
-    raise click.BadParameter(msg)
-
-
 @click.command(short_help="Append events from standard input.", epilog=_EPILOG)
 @stream_argument(all_allowed=False)
 @click.option("--type", "default_type", metavar="TYPE", help="The type of lines that do not say one.")
-@click.option(
-    "--expected",
-    type=_expected,
-    default="any",
-    metavar="any|no-stream|exists|N",
-    help="Where the stream must be before the first event; later batches expect what the one before left.",
-)
+@expected_option("Where the stream must be before the first event; later batches expect what the one before left.")
 @click.option("--batch", type=click.IntRange(1, 10_000), default=500, help="Events appended at once, at most.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
 @url_option

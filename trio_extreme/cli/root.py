@@ -12,8 +12,11 @@ from trio_extreme import __version__
 from trio_extreme.cli.append import append
 from trio_extreme.cli.completion import completion
 from trio_extreme.cli.demo import demo
+from trio_extreme.cli.exporting import export_streams
 from trio_extreme.cli.failures import FAILED, USAGE
+from trio_extreme.cli.importing import import_events
 from trio_extreme.cli.read import read
+from trio_extreme.cli.reporting import report
 from trio_extreme.cli.running import INTERRUPTED, notice
 from trio_extreme.cli.serve import serve
 from trio_extreme.cli.watch import watch
@@ -52,7 +55,7 @@ def commands(context: click.Context) -> None:
         context.exit(USAGE)
 
 
-for _command in (append, completion, demo, read, serve, watch):
+for _command in (append, completion, demo, export_streams, import_events, read, report, serve, watch):
     commands.add_command(_command)
 
 

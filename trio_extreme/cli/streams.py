@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 
 def _stream_or_log(name: str) -> str:
-    return ALL if name == ALL else _stream(name)
+    return ALL if name == ALL else parse_stream(name)
 
 
-def _stream(name: str) -> str:
+def parse_stream(name: str) -> str:
+    """The name of a stream, as a parameter of a command."""
     if not name:
         msg = "the name is empty. In a shell, a name with a $ stands in single quotes: '$all'."
         raise click.BadParameter(msg)
@@ -32,5 +33,24 @@ def _stream(name: str) -> str:
 
 def stream_argument(*, all_allowed: bool) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`STREAM`, which may be `$all` where the log can be meant."""
-    kind = _stream_or_log if all_allowed else _stream
+    kind = _stream_or_log if all_allowed else parse_stream
     return click.argument("stream", type=kind, metavar="STREAM|$all" if all_allowed else "STREAM")
+
+
+def streams_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`STREAM…`: several streams, each once, or `$all` alone, which has them all."""
+    return click.argument(
+        "streams", type=_stream_or_log, nargs=-1, required=True, callback=_check_streams, metavar="STREAM...|$all"
+    )(command)
+
+
+def _check_streams(_context: click.Context, _parameter: click.Parameter, names: tuple[str, ...]) -> tuple[str, ...]:
+    if ALL in names and len(names) > 1:
+        msg = "$all has all streams in it: give it alone, or leave it out."
+        raise click.BadParameter(msg)
+    return tuple(dict.fromkeys(names))
+
+
+def is_system_stream(name: str) -> bool:
+    """Whether the server, or something in its name, writes this stream."""
+    return name.startswith("$")

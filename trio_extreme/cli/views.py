@@ -128,13 +128,14 @@ class _TerminalView:
 
     def line(self, event: Event) -> bytes:
         text = Text()
-        text.append(f"{_clean(event.stream)}/", "dim").append(str(event.number), "bold")
-        text.append(f"  {_clean(event.type)}", "cyan").append(f"  {created_text(event)[:19]}Z  ", "dim")
-        text.append(_clean(event.data[:PREVIEW].decode("utf-8", "replace")))
+        text.append(f"{clean(event.stream)}/", "dim").append(str(event.number), "bold")
+        text.append(f"  {clean(event.type)}", "cyan").append(f"  {created_text(event)[:19]}Z  ", "dim")
+        text.append(clean(event.data[:PREVIEW].decode("utf-8", "replace")))
         with self._console.capture() as capture:
             self._console.print(text, no_wrap=True, overflow="ellipsis")
         return capture.get().encode()
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
+    """The text, with what a terminal would obey made visible."""
     return text.translate(_CONTROLS)
