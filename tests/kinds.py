@@ -12,7 +12,7 @@ from tests.answers import Read, Written, confirmed, event_read, log_page, not_wr
 from tests.helpers import new_events
 from tests.lost import answer_all, asked
 from tests.peer import Call, Peer
-from trio_extreme import ANY, NO_STREAM, STREAM_EXISTS, Connection, messages
+from trio_extreme import ANY, NO_STREAM, STREAM_EXISTS, Connection, PersistentSettings, messages
 from trio_extreme.operations.base import Resend
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
@@ -83,6 +83,10 @@ def delete(expected: int, *, hard: bool) -> Callable[[Connection], Awaitable[Any
     return lambda conn: conn.delete_stream("s", expected=expected, hard=hard)
 
 
+async def ensure(conn: Connection, *, update: bool) -> bool:
+    return await conn.ensure_persistent("s", "g", update=update)
+
+
 def execute(message: Any, command: int | None = None) -> Callable[[Connection], Awaitable[Any]]:
     return lambda conn: conn.execute(message, command=command)
 
@@ -99,6 +103,14 @@ STREAM_PAGE: Answer = (Command.READ_STREAM_EVENTS_FORWARD_COMPLETED, page([0], 1
 LOG_PAGE = log_page([], 9, 9)
 APPENDED: Answer = (Command.WRITE_EVENTS_COMPLETED, written(4, 5))
 DELETED: Answer = (Command.DELETE_STREAM_COMPLETED, schema.DeleteStreamCompleted(result=Written.Success))
+
+CREATE_GROUP = Command.CREATE_PERSISTENT_SUBSCRIPTION
+GroupResult = schema.CreatePersistentSubscriptionCompleted.CreatePersistentSubscriptionResult
+
+
+def group_created(result: int, reason: str = "") -> Answer:
+    return CREATE_GROUP + 1, schema.CreatePersistentSubscriptionCompleted(result=result, reason=reason)
+
 
 _EVENT = messages.ReadEvent(event_stream_id="s", event_number=0)
 _WRITE = messages.WriteEvents(event_stream_id="s", expected_version=3)
@@ -124,6 +136,7 @@ def _kinds() -> Iterator[Kind]:
     yield subscribing("subscribe", verb=subscribe)
     yield subscribing("subscribe to all", verb=subscribe_to_all)
     yield from _pages()
+    yield from _as_once()
     yield from _protected()
     yield from _looked_for()
     yield from _never()
@@ -143,6 +156,14 @@ def _pages() -> Iterator[Kind]:
         name = "read the log backwards" if backwards else "read the log"
         verb = partial(read_all, backwards=backwards)
         yield reading(name, verb=verb, command=command, answer=(command + 1, LOG_PAGE))
+
+
+def _as_once() -> Iterator[Kind]:
+    """What wants something to be so in the end."""
+    ensuring = partial(Kind, resend=Resend.AS_ONCE, command=CREATE_GROUP)
+    for result, update in ((GroupResult.Success, True), (GroupResult.AlreadyExists, False)):
+        verb = partial(ensure, update=update)
+        yield ensuring(f"ensure a group: {result.name}", verb=verb, answer=group_created(result))
 
 
 def _protected() -> Iterator[Kind]:
@@ -168,6 +189,24 @@ def _never() -> Iterator[Kind]:
     yield deleting("soft delete at a number", verb=delete(3, hard=False))
     yield deleting("soft delete at any", verb=delete(ANY, hard=False))
     yield deleting("hard delete at any", verb=delete(ANY, hard=True))
+    yield never(
+        "create a group",
+        verb=lambda conn: conn.create_persistent("s", "g"),
+        command=CREATE_GROUP,
+        answer=group_created(GroupResult.Success),
+    )
+    yield never(
+        "update a group",
+        verb=lambda conn: conn.update_persistent("s", "g", PersistentSettings()),
+        command=Command.UPDATE_PERSISTENT_SUBSCRIPTION,
+        answer=(Command.UPDATE_PERSISTENT_SUBSCRIPTION_COMPLETED, schema.UpdatePersistentSubscriptionCompleted()),
+    )
+    yield never(
+        "delete a group",
+        verb=lambda conn: conn.delete_persistent("s", "g"),
+        command=Command.DELETE_PERSISTENT_SUBSCRIPTION,
+        answer=(Command.DELETE_PERSISTENT_SUBSCRIPTION_COMPLETED, schema.DeletePersistentSubscriptionCompleted()),
+    )
     for message in (
         _WRITE,
         _DELETE,

@@ -18,6 +18,7 @@ from trio_extreme import (
     FrameTooLarge,
     InvalidArgument,
     NewEvent,
+    PersistentSettings,
     Position,
     Settings,
 )
@@ -55,6 +56,25 @@ CALLS: dict[str, tuple[Callable[[Connection], Awaitable[Any]], str]] = {
     "read event 1.5": (lambda conn: conn.read_event("s", 1.5), r"number: 1.5"),  # type: ignore[arg-type]
     "read an event of nothing": (lambda conn: conn.read_event("", 0), r"stream: ''"),
     "last number of nothing": (lambda conn: conn.last_number(""), r"stream: ''"),
+    "create a group of $all": (lambda conn: conn.create_persistent("$all", "g"), r"stream: '\$all' has groups only"),
+    "create a group of nothing": (lambda conn: conn.create_persistent("", "g"), r"stream: ''"),
+    "create a group without a name": (lambda conn: conn.create_persistent("s", ""), r"group: '' is no name of a group"),
+    "create a group named by bytes": (lambda conn: conn.create_persistent("s", b"g"), r"group: b'g'"),  # type: ignore[arg-type]
+    "create a group with half a character": (
+        lambda conn: conn.create_persistent("s", "\ud800"),
+        r"group: half of a surrogate pair",
+    ),
+    "create a group as a dict says": (
+        lambda conn: conn.create_persistent("s", "g", {}),  # type: ignore[arg-type]
+        r"settings: a PersistentSettings is wanted, not dict",
+    ),
+    "update a group without a name": (
+        lambda conn: conn.update_persistent("s", "", PersistentSettings()),
+        r"group: ''",
+    ),
+    "ensure a group of $all": (lambda conn: conn.ensure_persistent("$all", "g"), r"stream: '\$all' has groups only"),
+    "delete a group of $all": (lambda conn: conn.delete_persistent("$all", "g"), r"stream: '\$all' has groups only"),
+    "delete a group without a name": (lambda conn: conn.delete_persistent("s", ""), r"group: ''"),
     "execute no message": (lambda conn: conn.execute("ping"), r"message: str is no request"),  # type: ignore[arg-type]
     "execute a reply": (lambda conn: conn.execute(schema.WriteEventsCompleted()), r"WRITE_EVENTS_COMPLETED is not for"),
     "execute what is the session's": (

@@ -134,7 +134,7 @@ async def test_servers_that_never_agree(kind: Kind) -> None:
 # --- no answer within attempt_timeout
 
 
-@each(Resend.AGAIN, Resend.SAME_IDS)
+@each(Resend.AGAIN, Resend.AS_ONCE, Resend.SAME_IDS)
 async def test_no_answer_to_an_attempt_and_one_to_the_next(kind: Kind, nursery: trio.Nursery) -> None:
     peer = Peer()
     async with open_over(peer) as conn:
@@ -309,7 +309,7 @@ async def test_the_block_is_left_when_an_attempt_expires(kind: Kind, nursery: tr
     assert_nothing_left(conn)
 
 
-@each(Resend.AGAIN, Resend.SAME_IDS, Resend.LOOK_UP)
+@each(Resend.AGAIN, Resend.AS_ONCE, Resend.SAME_IDS, Resend.LOOK_UP)
 async def test_cancelled_when_an_attempt_expires(kind: Kind, nursery: trio.Nursery) -> None:
     """It was sent again in this moment, or not: chance decides. Nothing of it is left."""
     peer = Peer()

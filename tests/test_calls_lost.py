@@ -106,7 +106,7 @@ async def test_not_handled_and_then_the_session_died(kind: Kind, nursery: trio.N
 # --- sent, and the session died
 
 
-@each(Resend.AGAIN, Resend.SAME_IDS)
+@each(Resend.AGAIN, Resend.AS_ONCE, Resend.SAME_IDS)
 async def test_sent_again(kind: Kind, nursery: trio.Nursery) -> None:
     """With the same bytes, and so the same event ids, but under a new correlation id."""
     peer, second = Peer(), ready(kind)
@@ -165,7 +165,7 @@ async def test_not_known(kind: Kind, nursery: trio.Nursery) -> None:
     assert of_kind(second, kind) == []
 
 
-@each(Resend.AGAIN, Resend.SAME_IDS)
+@each(Resend.AGAIN, Resend.AS_ONCE, Resend.SAME_IDS)
 async def test_not_handled_and_sent_again_and_then_the_session_died(kind: Kind, nursery: trio.Nursery) -> None:
     """The attempt that was not handled is over: only one was in flight."""
     peer, second = Peer(), ready(kind)
@@ -178,7 +178,7 @@ async def test_not_handled_and_sent_again_and_then_the_session_died(kind: Kind, 
     assert len(of_kind(second, kind)) == 1
 
 
-@each(Resend.AGAIN, Resend.SAME_IDS, Resend.LOOK_UP)
+@each(Resend.AGAIN, Resend.AS_ONCE, Resend.SAME_IDS, Resend.LOOK_UP)
 async def test_the_deadline_is_that_of_the_call(kind: Kind, nursery: trio.Nursery) -> None:
     """However many attempts it takes, and however long there is no session."""
     peer, second = Peer(), Peer()
@@ -196,7 +196,7 @@ async def test_the_deadline_is_that_of_the_call(kind: Kind, nursery: trio.Nurser
 # --- sent, and two sessions in a row died
 
 
-@each(Resend.AGAIN, Resend.SAME_IDS, Resend.LOOK_UP)
+@each(Resend.AGAIN, Resend.AS_ONCE, Resend.SAME_IDS, Resend.LOOK_UP)
 async def test_two_sessions_died_of_it(kind: Kind, nursery: trio.Nursery) -> None:
     """It may be what they die of: no third one gets it, and everybody else goes on."""
     peers = peer, second, third = Peer(), Peer(), ready(kind)
@@ -247,7 +247,7 @@ async def test_of_one_event_two_sessions_may_die(kind: Kind, nursery: trio.Nurse
     assert of_kind(peers[-1], kind) == []
 
 
-@each(Resend.AGAIN, Resend.SAME_IDS, Resend.LOOK_UP)
+@each(Resend.AGAIN, Resend.AS_ONCE, Resend.SAME_IDS, Resend.LOOK_UP)
 async def test_two_sessions_that_died_of_it_not_in_a_row(kind: Kind, nursery: trio.Nursery) -> None:
     """The session between them answered, and died of something else."""
     peers = peer, second, third, fourth = Peer(), Peer(), Peer(), ready(kind)

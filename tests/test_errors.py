@@ -16,6 +16,8 @@ from trio_extreme.errors import (
     ConnectFailed,
     EventNotFound,
     FrameTooLarge,
+    GroupExists,
+    GroupNotFound,
     InvalidArgument,
     NotMaster,
     OperationTimedOut,
@@ -24,6 +26,7 @@ from trio_extreme.errors import (
     StreamDeleted,
     StreamNotFound,
     SubscriptionDropped,
+    TooManyConsumers,
     TrioExtremeError,
     Unsupported,
     WrongExpectedVersion,
@@ -50,6 +53,9 @@ EXAMPLES: list[tuple[type[TrioExtremeError], tuple[Any, ...], dict[str, object]]
     (StreamDeleted, ("s",), {"stream": "s"}),
     (EventNotFound, ("s", 7), {"stream": "s", "number": 7}),
     (NotMaster, ("elsewhere", ("h", 1113)), {"endpoint": ("h", 1113)}),
+    (GroupNotFound, ("s", "g"), {"stream": "s", "group": "g"}),
+    (GroupExists, ("s", "g"), {"stream": "s", "group": "g"}),
+    (TooManyConsumers, ("s", "g"), {"stream": "s", "group": "g"}),
     (Unsupported, ("filters", "20.6"), {"feature": "filters", "since": "20.6"}),
 ]
 each_example = pytest.mark.parametrize(("kind", "arguments", "attributes"), EXAMPLES)
@@ -86,6 +92,10 @@ def test_attributes(kind: type[TrioExtremeError], arguments: tuple[Any, ...], at
             CheckpointBeyondEnd("the log", Position(7, 6), Position(5, 5)),
             "the log: the place to go on from, C:7/P:6, is beyond the server's end; its last is C:5/P:5",
         ),
+        (GroupNotFound("s", "g"), "stream 's' has no group 'g'"),
+        (GroupNotFound("s", "g", "No such group."), "stream 's' has no group 'g': No such group."),
+        (GroupExists("s", "g", "It is there."), "stream 's' has a group 'g' already: It is there."),
+        (TooManyConsumers("s", "g"), "group 'g' of stream 's' has all its consumers (subscriber_max_count)"),
         (Unsupported("filters", "20.6"), "this server does not know filters: servers have it since 20.6"),
     ],
 )

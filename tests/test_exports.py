@@ -157,7 +157,7 @@ def test_options_are_given_by_name(verb: Any) -> None:
         for parameter in inspect.signature(verb).parameters.values()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    assert set(positional) <= {"self", "stream", "events", "number", "message"}
+    assert set(positional) <= {"self", "stream", "events", "number", "message", "group", "settings"}
 
 
 @pytest.mark.parametrize("verb", verbs())

@@ -23,7 +23,11 @@ class Row(NamedTuple):
 
 # A name is a module or a whole package; inside a package, modules import each other as they like.
 ROWS = [
-    Row("0 values", ["errors", "values", "notices", "events", "metadata", "filters", "urls", "settings"], pure=True),
+    Row(
+        "0 values",
+        ["errors", "values", "notices", "events", "metadata", "filters", "groups", "urls", "settings"],
+        pure=True,
+    ),
     Row("1 wire", ["wire", "messages"], pure=True),
     Row("2 logic", ["operations"], pure=True),
     Row("2 i/o", ["tasks", "transport", "http", "discovery"]),

@@ -14,6 +14,8 @@ from trio_extreme.errors import (
     DropReason,
     EventNotFound,
     FrameTooLarge,
+    GroupExists,
+    GroupNotFound,
     InvalidArgument,
     InvalidTransaction,
     NotAuthenticated,
@@ -26,11 +28,13 @@ from trio_extreme.errors import (
     StreamDeleted,
     StreamNotFound,
     SubscriptionDropped,
+    TooManyConsumers,
     TrioExtremeError,
     Unsupported,
     WrongExpectedVersion,
 )
 from trio_extreme.events import Event, Events, LogEvent, NewEvent, PushedEvent, RecordedEvent
+from trio_extreme.groups import ConsumerStrategy, NakAction, PersistentSettings
 from trio_extreme.iterating import Batches
 from trio_extreme.live import LiveSubscription
 from trio_extreme.notices import (
@@ -89,6 +93,7 @@ __all__ = [
     "Connection",
     "ConnectionClosed",
     "ConnectionLost",
+    "ConsumerStrategy",
     "Credentials",
     "DeleteResult",
     "DropReason",
@@ -98,6 +103,8 @@ __all__ = [
     "ExpectedVersion",
     "FellBehind",
     "FrameTooLarge",
+    "GroupExists",
+    "GroupNotFound",
     "InvalidArgument",
     "InvalidTransaction",
     "LiveSubscription",
@@ -105,6 +112,7 @@ __all__ = [
     "LogPlace",
     "LogReader",
     "Lost",
+    "NakAction",
     "NewEvent",
     "NotAuthenticated",
     "NotMaster",
@@ -112,6 +120,7 @@ __all__ = [
     "Notice",
     "OperationTimedOut",
     "OutcomeUnknown",
+    "PersistentSettings",
     "Position",
     "ProtocolError",
     "PushedEvent",
@@ -129,6 +138,7 @@ __all__ = [
     "Subscription",
     "SubscriptionDropped",
     "SubscriptionStatistics",
+    "TooManyConsumers",
     "TrioExtremeError",
     "Unsupported",
     "WithNotices",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Literal
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import trio
 
 from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.engine import Engine
-from trio_extreme.errors import ConnectFailed, InvalidArgument, StreamNotFound
+from trio_extreme.errors import ConnectFailed, GroupNotFound, InvalidArgument, StreamNotFound
 from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent
+from trio_extreme.groups import PersistentSettings
 from trio_extreme.live import LiveSubscription
 from trio_extreme.operations import checks
 from trio_extreme.operations.following import LogTrack, StreamTrack
+from trio_extreme.operations.persistent import CreateGroup, DeleteGroup, UpdateGroup
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Ping, Raw
 from trio_extreme.operations.subscribing import ALL_STREAMS
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
     from trio_extreme.statistics import Statistics
     from trio_extreme.transport import Connect
     from trio_extreme.values import Credentials, LogPlace, Place, StreamPlace
+
+G = TypeVar("G", CreateGroup, UpdateGroup)
+
+GROUP_DEFAULTS = PersistentSettings()
 
 _LOG_START = Position(0, 0)
 _LOG_BEGIN = Position(0, 0, inclusive=True)
@@ -177,6 +183,71 @@ class Connection:
         return await self._engine.calls.call(
             Delete(stream, version, hard=hard, require_master=require_master), credentials
         )
+
+    # --- groups of persistent subscriptions
+
+    async def create_persistent(
+        self,
+        stream: str,
+        group: str,
+        settings: PersistentSettings = GROUP_DEFAULTS,
+        *,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """Create a group, whose consumers share the events of a stream (`subscribe_persistent`).
+
+        The stream need not exist. Raises `GroupExists`, `Unsupported` for a strategy that the server does not know,
+        `BadRequest` for what else it dislikes, and `OutcomeUnknown` where it was sent and no answer came. By default
+        only members of `$admins` may do it (`$ops` too, from 5.0). Cancelled after it was sent, it may have happened.
+        """
+        await self._engine.calls.call(_configured(CreateGroup, stream, group, settings), credentials)
+
+    async def update_persistent(
+        self, stream: str, group: str, settings: PersistentSettings, *, credentials: Credentials | None = None
+    ) -> None:
+        """Give a group these settings, all of them; it keeps its place in the stream.
+
+        The server disconnects its consumers; those of this library connect again. Raises `GroupNotFound`, and for the
+        rest as `create_persistent`. Cancelled after it was sent, it may have happened.
+        """
+        await self._engine.calls.call(_configured(UpdateGroup, stream, group, settings), credentials)
+
+    async def delete_persistent(self, stream: str, group: str, *, credentials: Credentials | None = None) -> None:
+        """Delete a group, with its place in the stream and what it has parked. Its consumers meet `GroupNotFound`.
+
+        Raises `GroupNotFound`, and `OutcomeUnknown` where it was sent and no answer came. Cancelled after it was sent,
+        it may have happened.
+        """
+        operation = DeleteGroup(checks.check_stream_of_group(stream), checks.check_group(group))
+        await self._engine.calls.call(operation, credentials)
+
+    async def ensure_persistent(
+        self,
+        stream: str,
+        group: str,
+        settings: PersistentSettings = GROUP_DEFAULTS,
+        *,
+        update: bool = False,
+        credentials: Credentials | None = None,
+    ) -> bool:
+        """Create a group where there is none; whether there was none.
+
+        One that exists stays as it is, or with `update=True` gets these settings, which disconnects its consumers for a
+        moment. Unlike `create_persistent` it asks again where no answer came: the group is there in the end. Raises as
+        that does, `OutcomeUnknown` included, and not `GroupExists`. Cancelled, it may have happened.
+        """
+        create = _configured(CreateGroup, stream, group, settings, repeatable=True)
+        change = _configured(UpdateGroup, stream, group, settings, repeatable=True)
+        calls = self._engine.calls
+        deadline = calls.deadline()
+        while not await calls.call(create, credentials, deadline=deadline):
+            if not update:
+                return False
+            # Where somebody deletes it in between it has to be created after all.
+            with suppress(GroupNotFound):
+                await calls.call(change, credentials, deadline=deadline)
+                return False
+        return True
 
     # --- reading
 
@@ -424,6 +495,18 @@ def _batch(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
             msg = f"events: {type(event).__name__} is no event to append; give NewEvent objects"
             raise InvalidArgument(msg)
     return batch
+
+
+def _configured(
+    operation: type[G], stream: str, group: str, settings: PersistentSettings, *, repeatable: bool = False
+) -> G:
+    """The request for a group to be as these settings say."""
+    return operation(
+        checks.check_stream_of_group(stream),
+        checks.check_group(group),
+        checks.check_group_settings(settings),
+        repeatable=repeatable,
+    )
 
 
 def _inclusive(place: Position) -> Position:

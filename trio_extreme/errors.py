@@ -210,12 +210,32 @@ class InvalidTransaction(ServerError):
 
 
 class GroupNotFound(ServerError):
-    """No persistent subscription group of this name on this stream."""
+    """The stream has no persistent subscription group of this name."""
+
+    def __init__(self, stream: str, group: str, words: str = "") -> None:
+        super().__init__(f"stream {stream!r} has no group {group!r}{_quoted(words)}")
+        self.stream = stream
+        self.group = group
 
 
 class GroupExists(ServerError):
-    """A persistent subscription group of this name exists on this stream already."""
+    """The stream has a persistent subscription group of this name already, perhaps with other settings."""
+
+    def __init__(self, stream: str, group: str, words: str = "") -> None:
+        super().__init__(f"stream {stream!r} has a group {group!r} already{_quoted(words)}")
+        self.stream = stream
+        self.group = group
 
 
 class TooManyConsumers(ServerError):
-    """The persistent subscription group has all the consumers its settings allow."""
+    """The persistent subscription group has all the consumers its settings allow (`subscriber_max_count`)."""
+
+    def __init__(self, stream: str, group: str) -> None:
+        super().__init__(f"group {group!r} of stream {stream!r} has all its consumers (subscriber_max_count)")
+        self.stream = stream
+        self.group = group
+
+
+def _quoted(words: str) -> str:
+    """What the server says, behind our own sentence."""
+    return f": {words}" if words else ""

@@ -100,7 +100,8 @@ def test_required_are_those_of_the_servers(name: str) -> None:
 def test_there_is_no_other_message() -> None:
     file = schema.NewEvent.DESCRIPTOR.file
     ours = all_messages(file.message_types_by_name.values())
-    assert ours == MESSAGES.keys() - OLD_MESSAGES.keys() | {"StreamEventsAppeared"}
+    joined = {"StreamEventsAppeared", "PersistentSubscriptionStreamEventsAppeared"}
+    assert ours == MESSAGES.keys() - OLD_MESSAGES.keys() | joined
     assert REQUIRED.keys() <= ours
 
 
@@ -213,6 +214,21 @@ def test_joined_pushes_are_one_batch() -> None:
     ]
     batch = schema.StreamEventsAppeared.FromString(b"".join(push.SerializeToString() for push in pushes))
     assert list(batch.event) == [push.event for push in pushes]
+
+
+@pytest.mark.parametrize("retries", [(0, 1, 7), (None, None, None)])
+def test_joined_pushes_of_a_group_are_one_batch_too(retries: tuple[int | None, ...]) -> None:
+    """Servers say how often an event was delivered in each of them or in none, but for those that leave out zeros."""
+    pushes = [
+        schema.PersistentSubscriptionStreamEventAppeared(
+            event=schema.ResolvedIndexedEvent(event=schema.EventRecord(event_number=n)), retryCount=retry
+        )
+        for n, retry in enumerate(retries)
+    ]
+    joined = b"".join(push.SerializeToString() for push in pushes)
+    batch = schema.PersistentSubscriptionStreamEventsAppeared.FromString(joined)
+    assert list(batch.event) == [push.event for push in pushes]
+    assert list(batch.retryCount) == [retry for retry in retries if retry is not None]
 
 
 def test_no_other_clients_messages_can_collide_with_ours() -> None:

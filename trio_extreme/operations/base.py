@@ -41,6 +41,8 @@ class Resend(Enum):
     #: Protected by its event ids and a version: the server answers an executed one as success. Should it refuse, an
     #: earlier attempt may have been executed all the same.
     SAME_IDS = "same ids"
+    #: Changes something, and twice is the same as once: ask again. A refusal may be of the second alone.
+    AS_ONCE = "as once"
     #: Protected by its ids only while the server remembers them: look whether they are there first.
     LOOK_UP = "look up"
     #: Nobody can tell what a second one would do.

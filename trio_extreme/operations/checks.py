@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Literal
 
 from trio_extreme.errors import InvalidArgument
+from trio_extreme.groups import MAX_INT32, NakAction, PersistentSettings
 from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position, utf8_size
+
+MAX_MESSAGE = 64 * 1024
+"""Bytes of a reason why an event was not handled."""
 
 _NAMED_VERSIONS = frozenset(map(int, ExpectedVersion))
 
@@ -22,6 +26,56 @@ def check_stream(stream: str) -> str:
     if not stream.isascii():
         utf8_size("stream", stream)
     return stream
+
+
+def check_stream_of_group(stream: str) -> str:
+    """A stream that can have groups."""
+    if stream == ALL:
+        msg = f"stream: {ALL!r} has groups only where servers speak gRPC; over TCP give the name of a stream"
+        raise InvalidArgument(msg)
+    return check_stream(stream)
+
+
+def check_group(group: str) -> str:
+    """A group's name."""
+    if not isinstance(group, str) or not group:
+        msg = f"group: {group!r} is no name of a group; give a non-empty string"
+        raise InvalidArgument(msg)
+    utf8_size("group", group)
+    return group
+
+
+def check_group_settings(settings: PersistentSettings) -> PersistentSettings:
+    """How a group is to be run."""
+    if not isinstance(settings, PersistentSettings):
+        msg = f"settings: a PersistentSettings is wanted, not {type(settings).__name__}"
+        raise InvalidArgument(msg)
+    return settings
+
+
+def check_in_flight(in_flight: int) -> int:
+    """How many events a consumer may have at a time."""
+    if not _is_integer(in_flight) or not 1 <= in_flight <= MAX_INT32:
+        msg = (
+            f"in_flight: {in_flight!r} is out of range; with less than 1 no event ever comes, {MAX_INT32:,} is the most"
+        )
+        raise InvalidArgument(msg)
+    return in_flight
+
+
+def check_nak(action: NakAction, message: str) -> tuple[NakAction, str]:
+    """What is to become of an event that was not handled, and why."""
+    if not isinstance(action, NakAction):
+        names = ", ".join(f"NakAction.{action.name}" for action in NakAction)
+        msg = f"action: {action!r} is none; give {names}"
+        raise InvalidArgument(msg)
+    if not isinstance(message, str):
+        msg = f"message: a string is wanted, not {type(message).__name__}"
+        raise InvalidArgument(msg)
+    if (size := utf8_size("message", message)) > MAX_MESSAGE:
+        msg = f"message: {size:,} bytes of UTF-8; the limit is {MAX_MESSAGE:,}, for it is kept with each parked event"
+        raise InvalidArgument(msg)
+    return action, message
 
 
 def check_expected(expected: int, *, exists: bool = True) -> int:

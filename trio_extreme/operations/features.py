@@ -23,6 +23,9 @@ class Feature(NamedTuple):
 TOKENS = Feature("bearer tokens", "20.6.0")
 """No command, but what may stand in a frame's header."""
 
+PINNED_BY_CORRELATION = Feature("the consumer strategy PinnedByCorrelation", "20.6.0")
+"""A word in the settings of a group."""
+
 _OLDEST = "3.0.0"
 _TRANSACTIONS = Feature("explicit transactions", _OLDEST)
 _GROUPS = Feature("persistent subscriptions", "3.2.0")

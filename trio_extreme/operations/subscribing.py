@@ -20,10 +20,14 @@ TOMBSTONE_NUMBERS = (2**63 - 1, 2**31 - 1)
 
 
 class Confirmation(NamedTuple):
-    """From where on the server pushes: after this place in the log, and after this number (None for the log)."""
+    """From where on the server pushes: after this place in the log, and after this number (None for the log).
+
+    `subscription_id` is what acks name, and empty where there are none.
+    """
 
     last_commit: int
     last_number: int | None
+    subscription_id: str = ""
 
     @property
     def is_of_deleted(self) -> bool:
@@ -36,6 +40,10 @@ class Subscribe(Operation[Confirmation]):
 
     command = Command.SUBSCRIBE_TO_STREAM
     answer = Command.SUBSCRIPTION_CONFIRMATION
+    #: The command of what may come before the confirmation, and is to be kept then.
+    pushes: int | None = None
+    #: What a subscription that was open may be refused with for a while, when it is opened anew.
+    passing: tuple[type[ServerError], ...] = ()
 
     def __init__(self, stream: str, *, resolve_links: bool) -> None:
         self.stream = stream

@@ -668,6 +668,18 @@ class PersistentSubscriptionStreamEventAppeared(Message):
         retryCount: int | None = ...,
     ) -> None: ...
 
+class PersistentSubscriptionStreamEventsAppeared(Message):
+    @property
+    def event(self) -> RepeatedCompositeFieldContainer[ResolvedIndexedEvent]: ...
+    @property
+    def retryCount(self) -> RepeatedScalarFieldContainer[int]: ...
+    def __init__(
+        self,
+        *,
+        event: Iterable[ResolvedIndexedEvent] | None = ...,
+        retryCount: Iterable[int] | None = ...,
+    ) -> None: ...
+
 class IdentifyClient(Message):
     version: int
     connection_name: str
