@@ -25,7 +25,7 @@ class Row(NamedTuple):
 ROWS = [
     Row(
         "0 values",
-        ["errors", "values", "notices", "events", "metadata", "filters", "groups", "urls", "settings"],
+        ["errors", "values", "notices", "events", "rights", "metadata", "filters", "groups", "urls", "settings"],
         pure=True,
     ),
     Row("1 wire", ["wire", "messages"], pure=True),

@@ -18,6 +18,7 @@ from trio_extreme.errors import (
     GroupNotFound,
     InvalidArgument,
     InvalidTransaction,
+    MetadataUnreadable,
     NotAuthenticated,
     NotMaster,
     NotReady,
@@ -37,6 +38,7 @@ from trio_extreme.events import Event, Events, LogEvent, NewEvent, PushedEvent, 
 from trio_extreme.groups import ConsumerStrategy, NakAction, PersistentSettings
 from trio_extreme.iterating import Batches
 from trio_extreme.live import LiveSubscription
+from trio_extreme.metadata import DefaultAcl, StreamMetadata
 from trio_extreme.notices import (
     AheadOfServer,
     CaughtUp,
@@ -51,6 +53,7 @@ from trio_extreme.notices import (
     StreamMissing,
 )
 from trio_extreme.reading import LogReader, StreamReader
+from trio_extreme.rights import Acl
 from trio_extreme.settings import Settings
 from trio_extreme.statistics import Statistics, SubscriptionStatistics
 from trio_extreme.subscriptions import Subscription, WithNotices
@@ -78,6 +81,7 @@ __all__ = [
     "START",
     "STREAM_EXISTS",
     "AccessDenied",
+    "Acl",
     "AheadOfServer",
     "BadRequest",
     "Batches",
@@ -95,6 +99,7 @@ __all__ = [
     "ConnectionLost",
     "ConsumerStrategy",
     "Credentials",
+    "DefaultAcl",
     "DeleteResult",
     "DropReason",
     "Event",
@@ -112,6 +117,7 @@ __all__ = [
     "LogPlace",
     "LogReader",
     "Lost",
+    "MetadataUnreadable",
     "NakAction",
     "NewEvent",
     "NotAuthenticated",
@@ -131,6 +137,7 @@ __all__ = [
     "Settings",
     "Statistics",
     "StreamDeleted",
+    "StreamMetadata",
     "StreamMissing",
     "StreamNotFound",
     "StreamPlace",

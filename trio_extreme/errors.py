@@ -68,6 +68,23 @@ class OutcomeUnknown(TrioExtremeError):
         self.event_ids = tuple(event_ids)
 
 
+class MetadataUnreadable(TrioExtremeError):
+    """What is stored as metadata was to be changed and cannot be read, so that changing it would destroy it.
+
+    `problem` says why; servers do not obey it either. `version` is the number of its event in `$$stream`, where
+    `read_event` shows what it is, and what `set_metadata` takes as the expected version to overwrite it.
+    """
+
+    def __init__(self, stream: str, version: int, problem: str) -> None:
+        super().__init__(
+            f"the metadata of stream {stream!r} cannot be read, and servers do not obey it: {problem}; nothing was "
+            f"changed; set_metadata() with expected={version} replaces all of it"
+        )
+        self.stream = stream
+        self.version = version
+        self.problem = problem
+
+
 class ProtocolError(TrioExtremeError):
     """The peer sent bytes that are not this protocol. The connection ends with it."""
 
