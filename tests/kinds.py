@@ -12,7 +12,16 @@ from tests.answers import Read, Written, confirmed, event_read, log_page, not_wr
 from tests.helpers import new_events
 from tests.lost import answer_all, asked
 from tests.peer import Call, Peer
-from trio_extreme import ANY, NO_STREAM, STREAM_EXISTS, Connection, PersistentSettings, messages
+from trio_extreme import (
+    ANY,
+    NO_STREAM,
+    STREAM_EXISTS,
+    Connection,
+    DefaultAcl,
+    PersistentSettings,
+    StreamMetadata,
+    messages,
+)
 from trio_extreme.operations.base import Resend
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
@@ -46,11 +55,17 @@ class Kind:
     is_feed: bool = False
     #: What its `OutcomeUnknown` names.
     event_ids: tuple[UUID, ...] = ()
+    #: The event that it writes is made by the call itself, so that nobody knows its id before.
+    makes_event: bool = False
     #: Servers take long over it by its nature.
     is_slow: bool = False
 
     def __str__(self) -> str:
         return self.name
+
+    def writes(self, event_ids: tuple[UUID, ...]) -> bool:
+        """Whether these are the ids of the events that it writes."""
+        return len(event_ids) == 1 if self.makes_event else event_ids == self.event_ids
 
 
 async def ping(conn: Connection) -> None:
@@ -85,6 +100,14 @@ def delete(expected: int, *, hard: bool) -> Callable[[Connection], Awaitable[Any
 
 async def ensure(conn: Connection, *, update: bool) -> bool:
     return await conn.ensure_persistent("s", "g", update=update)
+
+
+def set_metadata(expected: int) -> Callable[[Connection], Awaitable[Any]]:
+    return lambda conn: conn.set_metadata("s", StreamMetadata(max_count=3), expected=expected)
+
+
+def set_default_acl(expected: int) -> Callable[[Connection], Awaitable[Any]]:
+    return lambda conn: conn.set_default_acl(DefaultAcl(), expected=expected)
 
 
 def execute(message: Any, command: int | None = None) -> Callable[[Connection], Awaitable[Any]]:
@@ -130,6 +153,8 @@ def _kinds() -> Iterator[Kind]:
         command=READ_BACKWARD,
         answer=(READ_BACKWARD + 1, page([7], 6)),
     )
+    yield again("read metadata", verb=lambda conn: conn.get_metadata("s"), command=read[0], answer=read[1])
+    yield again("the default rights", verb=lambda conn: conn.get_default_acl(), command=read[0], answer=read[1])
     all_forward = Command.READ_ALL_EVENTS_FORWARD
     yield again("the head", verb=lambda conn: conn.head(), command=all_forward, answer=(all_forward + 1, LOG_PAGE))
     subscribing = partial(again, command=Command.SUBSCRIBE_TO_STREAM, answer=CONFIRMED, is_feed=True)
@@ -171,6 +196,10 @@ def _protected() -> Iterator[Kind]:
     appending = partial(Kind, resend=Resend.SAME_IDS, command=Command.WRITE_EVENTS, answer=APPENDED, event_ids=_IDS)
     yield appending("append at a number", verb=append(3))
     yield appending("append nothing", verb=lambda conn: conn.append("s", [], expected=ANY), event_ids=())
+    setting = partial(appending, event_ids=(), makes_event=True)
+    yield setting("set metadata at a number", verb=set_metadata(3))
+    yield setting("set metadata where there is none", verb=set_metadata(NO_STREAM))
+    yield setting("set the default rights at a number", verb=set_default_acl(3))
     deleting = partial(Kind, resend=Resend.SAME_IDS, command=Command.DELETE_STREAM, answer=DELETED)
     yield deleting("hard delete at a number", verb=delete(3, hard=True))
     yield deleting("hard delete of no stream", verb=delete(NO_STREAM, hard=True))
@@ -181,6 +210,9 @@ def _looked_for() -> Iterator[Kind]:
     yield appending("append at any", verb=append(ANY))
     yield appending("append to an existing", verb=append(STREAM_EXISTS))
     yield appending("append to no stream", verb=append(NO_STREAM))
+    setting = partial(appending, event_ids=(), makes_event=True)
+    yield setting("set the default rights at any", verb=set_default_acl(ANY))
+    yield setting("set the default rights where there are none", verb=set_default_acl(NO_STREAM))
 
 
 def _never() -> Iterator[Kind]:
@@ -207,6 +239,9 @@ def _never() -> Iterator[Kind]:
         command=Command.DELETE_PERSISTENT_SUBSCRIPTION,
         answer=(Command.DELETE_PERSISTENT_SUBSCRIPTION_COMPLETED, schema.DeletePersistentSubscriptionCompleted()),
     )
+    setting = partial(never, command=Command.WRITE_EVENTS, answer=APPENDED, makes_event=True)
+    yield setting("set metadata at any", verb=set_metadata(ANY))
+    yield setting("set metadata where there is some", verb=set_metadata(STREAM_EXISTS))
     for message in (
         _WRITE,
         _DELETE,

@@ -13,14 +13,17 @@ from trio_extreme import (
     NO_STREAM,
     START,
     STREAM_EXISTS,
+    Acl,
     Connection,
     Credentials,
+    DefaultAcl,
     FrameTooLarge,
     InvalidArgument,
     NewEvent,
     PersistentSettings,
     Position,
     Settings,
+    StreamMetadata,
 )
 from trio_extreme.events import MAX_EVENT_SIZE
 from trio_extreme.wire import schema
@@ -52,6 +55,34 @@ CALLS: dict[str, tuple[Callable[[Connection], Awaitable[Any]], str]] = {
         lambda conn: conn.delete_stream("s", expected=STREAM_EXISTS),
         r"expected: .* or ANY, NO_STREAM",
     ),
+    "metadata of nothing": (lambda conn: conn.get_metadata(""), r"stream: ''"),
+    "metadata of metadata": (lambda conn: conn.get_metadata("$$s"), r"stream: '\$\$s' holds the metadata of 's'"),
+    "set metadata of metadata": (lambda conn: conn.set_metadata("$$s", StreamMetadata()), r"stream: '\$\$s' holds"),
+    "set no metadata": (
+        lambda conn: conn.set_metadata("s", {"$maxCount": 3}),  # type: ignore[arg-type]
+        r"metadata: .* is no StreamMetadata",
+    ),
+    "set metadata at -3": (lambda conn: conn.set_metadata("s", StreamMetadata(), expected=-3), r"expected: -3 is no"),
+    "set metadata that could not be read": (
+        lambda conn: conn.set_metadata("s", StreamMetadata.parse(b"no")),
+        r"metadata: what is stored cannot be read",
+    ),
+    "update metadata of metadata": (lambda conn: conn.update_metadata("$$s", max_count=3), r"stream: '\$\$s' holds"),
+    "update with count 0": (lambda conn: conn.update_metadata("s", max_count=0), r"max_count: 0 is no whole number"),
+    "update with a number of seconds": (
+        lambda conn: conn.update_metadata("s", max_age=60),  # type: ignore[arg-type]
+        r"max_age: 60 is no time; give a timedelta",
+    ),
+    "update with a role": (
+        lambda conn: conn.update_metadata("s", acl="$all"),  # type: ignore[arg-type]
+        r"acl: '\$all' is no Acl",
+    ),
+    "update with a key of the server's": (
+        lambda conn: conn.update_metadata("s", custom={"$maxCount": 3}),
+        r"custom: the key '\$maxCount' has an argument of its own: max_count",
+    ),
+    "set no default rights": (lambda conn: conn.set_default_acl(Acl()), r"acl: .* is no DefaultAcl"),  # type: ignore[arg-type]
+    "set default rights at -3": (lambda conn: conn.set_default_acl(DefaultAcl(), expected=-3), r"expected: -3 is no"),
     "read event -2": (lambda conn: conn.read_event("s", -2), r"number: -2 is no event number"),
     "read event 1.5": (lambda conn: conn.read_event("s", 1.5), r"number: 1.5"),  # type: ignore[arg-type]
     "read an event of nothing": (lambda conn: conn.read_event("", 0), r"stream: ''"),

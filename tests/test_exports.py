@@ -137,7 +137,11 @@ def test_the_connection_says_what_cancelling_means() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["append", "delete_stream", "execute", "read_stream", "subscribe", "subscribe_live", "changes"]
+    "name",
+    [
+        *("append", "delete_stream", "set_metadata", "update_metadata", "set_default_acl", "execute"),
+        *("read_stream", "subscribe", "subscribe_live", "changes"),
+    ],
 )
 def test_where_cancelling_means_more_the_verb_says_so(name: str) -> None:
     assert "ancel" in (getattr(Connection, name).__doc__ or "")
@@ -157,7 +161,8 @@ def test_options_are_given_by_name(verb: Any) -> None:
         for parameter in inspect.signature(verb).parameters.values()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    assert set(positional) <= {"self", "stream", "events", "number", "message", "group", "settings"}
+    obvious = {"self", "stream", "events", "number", "message", "group", "settings", "metadata", "acl"}
+    assert set(positional) <= obvious
 
 
 @pytest.mark.parametrize("verb", verbs())

@@ -38,7 +38,10 @@ ROWS = [
             *("line", "lookups", "calls", "feeds", "engine"),
         ],
     ),
-    Row("4 reading", ["iterating", "reading", "transactions", "subscriptions", "live", "catching_up", "persistent"]),
+    Row(
+        "4 reading",
+        ["iterating", "reading", "updating", "transactions", "subscriptions", "live", "catching_up", "persistent"],
+    ),
     Row("5 face", ["client", "admin"]),
     Row("6 on top", ["checkpoints", "listeners", "telemetry"]),
     Row("public names", [""]),

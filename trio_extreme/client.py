@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
 
@@ -14,8 +14,10 @@ from trio_extreme.errors import ConnectFailed, GroupNotFound, InvalidArgument, S
 from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent
 from trio_extreme.groups import PersistentSettings
 from trio_extreme.live import LiveSubscription
+from trio_extreme.metadata import KEEP, DefaultAcl, StreamMetadata
 from trio_extreme.operations import checks
 from trio_extreme.operations.following import LogTrack, StreamTrack
+from trio_extreme.operations.metadata import ReadDefaultAcl, ReadMetadata, SetDefaultAcl, SetMetadata
 from trio_extreme.operations.persistent import CreateGroup, DeleteGroup, UpdateGroup
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Ping, Raw
@@ -24,14 +26,17 @@ from trio_extreme.operations.writing import Append, Delete
 from trio_extreme.reading import LogReader, StreamReader
 from trio_extreme.tasks import open_plain_nursery
 from trio_extreme.transport import connect_tcp
+from trio_extreme.updating import update_metadata
 from trio_extreme.values import ANY, END, START, DeleteResult, Position, WriteResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
+    from datetime import timedelta
 
     from google.protobuf.message import Message
 
     from trio_extreme.changes import ChangeIterator
+    from trio_extreme.rights import Acl
     from trio_extreme.settings import Settings
     from trio_extreme.statistics import Statistics
     from trio_extreme.transport import Connect
@@ -248,6 +253,104 @@ class Connection:
                 await calls.call(change, credentials, deadline=deadline)
                 return False
         return True
+
+    # --- metadata and rights
+
+    async def get_metadata(
+        self, stream: str, *, require_master: bool = False, credentials: Credentials | None = None
+    ) -> StreamMetadata:
+        """The metadata of a stream, or of the log of all streams (`$all`), where only rights mean something.
+
+        Empty, with the version NO_STREAM, where nobody ever set any; the stream itself need not exist. Where what is
+        stored cannot be read, it is empty too, as it is for servers, and `problem` says why. Raises `AccessDenied`, and
+        `StreamDeleted` where the stream was hard-deleted.
+        """
+        operation = ReadMetadata(checks.check_owner(stream), require_master=require_master)
+        return await self._engine.calls.call(operation, credentials)
+
+    async def set_metadata(
+        self,
+        stream: str,
+        metadata: StreamMetadata,
+        *,
+        expected: int = ANY,
+        require_master: bool = True,
+        credentials: Credentials | None = None,
+    ) -> WriteResult:
+        """Replace the metadata of a stream, or of `$all`: what `metadata` does not say is gone.
+
+        `expected` is the `version` of what is replaced. The result's `last` is the new one. Raises `AccessDenied`,
+        `WrongExpectedVersion`, and `StreamDeleted` where the stream was hard-deleted. A soft-deleted stream comes back,
+        empty. Sent without an answer, it is sent again where `expected` is a number or NO_STREAM, and else raises
+        `OutcomeUnknown`. Cancelled after it was sent, it may have happened.
+        """
+        checks.check_owner(stream)
+        checks.check_document("metadata", metadata, StreamMetadata)
+        operation = SetMetadata(stream, metadata, checks.check_expected(expected), require_master=require_master)
+        return await self._engine.calls.call(operation, credentials)
+
+    async def update_metadata(
+        self,
+        stream: str,
+        *,
+        max_age: timedelta | None = KEEP,
+        max_count: int | None = KEEP,
+        truncate_before: int | None = KEEP,
+        cache_control: timedelta | None = KEEP,
+        acl: Acl | None = KEEP,
+        custom: Mapping[str, Any] | None = KEEP,
+        require_master: bool = True,
+        credentials: Credentials | None = None,
+    ) -> StreamMetadata:
+        """Change what is given of a stream's metadata, keep the rest, and return all of it as it is stored then.
+
+        None removes a value. `acl` is replaced as a whole; the keys of `custom` are changed one by one. It reads,
+        changes and writes with the version that it read, and begins again when somebody else was faster; after twenty
+        times it raises `WrongExpectedVersion`. Where nothing changes, nothing is written. Raises `MetadataUnreadable`
+        rather than destroy what it cannot read, and what `get_metadata` and `set_metadata` raise, of which it needs the
+        rights. Cancelled, it may have happened.
+        """
+        changes = {
+            "max_age": max_age,
+            "max_count": max_count,
+            "truncate_before": truncate_before,
+            "cache_control": cache_control,
+            "acl": acl,
+            "custom": custom,
+        }
+        checks.check_owner(stream)
+        # What cannot be meant is refused before anything is sent.
+        StreamMetadata().changed(changes)
+        return await update_metadata(
+            self._engine.calls, stream, changes, require_master=require_master, credentials=credentials
+        )
+
+    async def get_default_acl(
+        self, *, require_master: bool = False, credentials: Credentials | None = None
+    ) -> DefaultAcl:
+        """The rights on streams that say nothing themselves: what the stream `$settings` holds.
+
+        Empty, with the version NO_STREAM, where nobody ever set any; with a `problem` where it cannot be read. By
+        default only members of `$admins` may ask: others get `AccessDenied`.
+        """
+        return await self._engine.calls.call(ReadDefaultAcl(require_master=require_master), credentials)
+
+    async def set_default_acl(
+        self,
+        acl: DefaultAcl,
+        *,
+        expected: int = ANY,
+        require_master: bool = True,
+        credentials: Credentials | None = None,
+    ) -> WriteResult:
+        """Replace the rights on streams that say nothing themselves. By default only members of `$admins` may.
+
+        It is an append to `$settings`, with all that `append` says of `expected`, of answers that do not come and of
+        cancelling.
+        """
+        checks.check_document("acl", acl, DefaultAcl)
+        operation = SetDefaultAcl(acl, checks.check_expected(expected), require_master=require_master)
+        return await self._engine.calls.call(operation, credentials)
 
     # --- reading
 

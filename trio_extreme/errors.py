@@ -190,7 +190,16 @@ class EventNotFound(ServerError):
 
 
 class AccessDenied(ServerError):
-    """The user may not do this."""
+    """The user may not do this.
+
+    `right` is the one that is missing, as JSON names it in a stream's ACL: `$r`, `$w`, `$d`, `$mr` or `$mw` (see
+    `Acl`); `stream` is that stream. Both are None where no ACL gives the right.
+    """
+
+    def __init__(self, message: str, stream: str | None = None, right: str | None = None) -> None:
+        super().__init__(message)
+        self.stream = stream
+        self.right = right
 
 
 class NotAuthenticated(ServerError):

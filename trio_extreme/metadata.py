@@ -47,6 +47,11 @@ def metastream(stream: str) -> str:
     return _META + stream
 
 
+def stream_of(metastream: str) -> str:
+    """The name of the stream whose metadata this one holds."""
+    return metastream.removeprefix(_META)
+
+
 def is_metastream(stream: str) -> bool:
     """Whether this is the name of a stream that holds the metadata of another."""
     return stream.startswith(_META)

@@ -18,15 +18,18 @@ from trio_extreme.errors import (
     StreamDeleted,
     TrioExtremeError,
 )
+from trio_extreme.metadata import DefaultAcl, StreamMetadata
 from trio_extreme.operations.base import (
     AskAgain,
     Operation,
     Resend,
     access_denied,
     master_endpoint,
+    right_denied,
     server_error,
     unknown_result,
 )
+from trio_extreme.operations.metadata import ReadDefaultAcl, ReadMetadata, SetDefaultAcl, SetMetadata
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Identify, Ping
 from trio_extreme.operations.subscribing import Subscribe
@@ -43,6 +46,10 @@ EVERY: list[Operation[Any]] = [
     Identify("name"),
     Append("s", [], ANY, require_master=True),
     Delete("s", ANY, hard=False, require_master=True),
+    ReadMetadata("s", require_master=False),
+    ReadDefaultAcl(require_master=False),
+    SetMetadata("s", StreamMetadata(), ANY, require_master=True),
+    SetDefaultAcl(DefaultAcl(), ANY, require_master=True),
     ReadEvent("s", LAST, resolve_links=True, require_master=False),
     ReadStream("s", 0, 5, backwards=False, resolve_links=True, require_master=False),
     ReadStream("s", LAST, 5, backwards=True, resolve_links=True, require_master=False),
@@ -150,6 +157,45 @@ def test_not_master_with_garbage() -> None:
 
 def test_access_denied_names_what() -> None:
     assert str(access_denied("fly")) == "access denied: the user may not fly"
+
+
+@pytest.mark.parametrize(
+    ("stream", "right", "whose", "what"),
+    [
+        ("s", "$r", ("s", "$r"), "read stream 's' (the right $r)"),
+        ("s", "$w", ("s", "$w"), "write to stream 's' (the right $w)"),
+        ("s", "$d", ("s", "$d"), "delete stream 's' (the right $d)"),
+        ("$$s", "$r", ("s", "$mr"), "read the metadata of stream 's' (the right $mr)"),
+        ("$$s", "$w", ("s", "$mw"), "write the metadata of stream 's' (the right $mw)"),
+        (
+            "$ce-s",
+            "$r",
+            ("$ce-s", "$r"),
+            "read stream '$ce-s' (the right $r; by default only members of $admins have it)",
+        ),
+        (
+            "$$$all",
+            "$w",
+            ("$all", "$mw"),
+            "write the metadata of stream '$all' (the right $mw; by default only members of $admins have it)",
+        ),
+        (
+            "$all",
+            "$r",
+            ("$all", "$r"),
+            "read the log of all streams ($all) (the right $r; by default only members of $admins have it)",
+        ),
+    ],
+)
+def test_which_right_is_missing(stream: str, right: str, whose: tuple[str, str], what: str) -> None:
+    error = right_denied(stream, right)
+    assert (error.stream, error.right) == whose
+    assert str(error) == f"access denied: the user may not {what}"
+
+
+def test_what_else_may_be_missing() -> None:
+    assert str(right_denied("s", "$r", ", or sing")).endswith("may not read stream 's', or sing (the right $r)")
+    assert access_denied("fly").right is None
 
 
 def test_a_result_nobody_knows() -> None:

@@ -16,6 +16,7 @@ from trio_extreme.operations.checks import (
     check_number,
     check_on_ahead,
     check_one_place,
+    check_owner,
     check_page_size,
     check_place_in_log,
     check_place_in_stream,
@@ -37,6 +38,9 @@ def check_expected_of_delete(value: Any) -> int:
         (check_stream, "$ce-people"),
         (check_stream, "$$people"),
         (check_stream, "\u0161ta \U0001f600"),
+        (check_owner, "people"),
+        (check_owner, "$ce-people"),
+        (check_owner, "$all"),
         (check_expected, ANY),
         (check_expected, NO_STREAM),
         (check_expected, STREAM_EXISTS),
@@ -75,6 +79,7 @@ def test_what_may_be_said(check: Check, value: object) -> None:
     ("check", "argument", "values"),
     [
         (check_stream, "stream", ["", "$all", None, 3, b"people", "\ud800"]),
+        (check_owner, "stream", ["", None, 3, "$$people", "$$$all", "$$", "\ud800"]),
         (check_expected, "expected", [-3, -5, MAX_NUMBER, 2**70, None, "0", 1.0, True, START]),
         # Servers answer BadRequest: pitfall 26.
         (check_expected_of_delete, "expected", [STREAM_EXISTS, -4, -3]),
@@ -96,6 +101,11 @@ def test_what_may_not(check: Check, argument: str, values: list[object]) -> None
             check(value)
         if value != "\ud800":
             assert repr(value) in str(caught.value)
+
+
+def test_the_holder_of_metadata_is_told_whose_it_is() -> None:
+    with pytest.raises(InvalidArgument, match=r"holds the metadata of 'people', and has none itself; give that name"):
+        check_owner("$$people")
 
 
 def test_the_name_of_the_log_is_told_what_to_call() -> None:

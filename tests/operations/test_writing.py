@@ -191,7 +191,7 @@ def test_wrong_expected_version_of_a_delete(fields: dict[str, int], actual: int 
     ("result", "error", "text"),
     [
         (Result.StreamDeleted, StreamDeleted, "stream 's' was deleted"),
-        (Result.AccessDenied, AccessDenied, "may not write to stream 's'"),
+        (Result.AccessDenied, AccessDenied, r"may not (write to|delete) stream 's' \(the right \$[wd]\)"),
         (Result.InvalidTransaction, InvalidTransaction, "the transaction is not known"),
         (77, ProtocolError, "result 77"),
     ],
@@ -200,6 +200,16 @@ def test_refusals(result: int, error: type[TrioExtremeError], text: str) -> None
     for operation, payload in ((append(), written(result=result)), (delete(), deleted(result=result))):
         with pytest.raises(error, match=text):
             operation.read(payload)
+
+
+def test_the_right_that_is_missing() -> None:
+    for operation, payload, right in (
+        (append(), written(result=Result.AccessDenied), "$w"),
+        (delete(), deleted(result=Result.AccessDenied), "$d"),
+    ):
+        with pytest.raises(AccessDenied) as caught:
+            operation.read(payload)
+        assert (caught.value.stream, caught.value.right) == ("s", right)
 
 
 def test_a_hard_delete_asked_for_again_finds_its_own_tombstone() -> None:

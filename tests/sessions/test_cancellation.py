@@ -21,7 +21,9 @@ from trio_extreme import (
     AheadOfServer,
     CaughtUp,
     Connection,
+    DefaultAcl,
     NewEvent,
+    StreamMetadata,
     StreamMissing,
     messages,
     open_connection,
@@ -60,6 +62,25 @@ async def append_much(conn: Connection) -> None:
 async def delete_stream(conn: Connection) -> None:
     await conn.append("deleted", NewEvent("t"))
     await conn.delete_stream("deleted", expected=ANY)
+
+
+async def set_metadata(conn: Connection) -> None:
+    await conn.set_metadata("limited", StreamMetadata(max_count=3))
+
+
+async def update_metadata(conn: Connection) -> None:
+    """Both ways, so that there is something to change each time."""
+    for most in (1, None):
+        assert (await conn.update_metadata("limited", max_count=most)).max_count == most
+
+
+async def get_metadata(conn: Connection) -> None:
+    assert (await conn.get_metadata(PEOPLE)).max_count == 1000
+
+
+async def default_acl(conn: Connection) -> None:
+    acl = await conn.get_default_acl()
+    await conn.set_default_acl(DefaultAcl(), expected=acl.version)
 
 
 async def read_event(conn: Connection) -> None:
@@ -174,6 +195,10 @@ ACTIONS: list[Action] = [
     append,
     append_much,
     delete_stream,
+    set_metadata,
+    update_metadata,
+    get_metadata,
+    default_acl,
     read_event,
     last_number,
     head,
@@ -198,6 +223,7 @@ each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: acti
 
 async def fill(conn: Connection) -> None:
     await conn.append(PEOPLE, [NewEvent("t", b"%d" % number) for number in range(SIZE)])
+    await conn.set_metadata(PEOPLE, StreamMetadata(max_count=1000))
     await conn.append("marker", NewEvent("t", b"marker"))
 
 

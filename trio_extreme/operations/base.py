@@ -20,7 +20,9 @@ from trio_extreme.errors import (
     ServerError,
     TrioExtremeError,
 )
+from trio_extreme.metadata import is_metastream, stream_of
 from trio_extreme.operations.features import feature_of, is_unknown
+from trio_extreme.values import ALL
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, command_name, decode_text, parse
 
@@ -148,6 +150,29 @@ def master_endpoint(info: bytes) -> tuple[str, int] | None:
 def access_denied(what: str) -> AccessDenied:
     """The error for a refusal; servers say no more than that."""
     return AccessDenied(f"access denied: the user may not {what}")
+
+
+_ON_METASTREAM = {"$r": "$mr", "$w": "$mw"}
+_WITHOUT_RIGHT = {
+    "$r": "read stream {!r}",
+    "$w": "write to stream {!r}",
+    "$d": "delete stream {!r}",
+    "$mr": "read the metadata of stream {!r}",
+    "$mw": "write the metadata of stream {!r}",
+}
+
+
+def right_denied(stream: str, right: str, also: str = "") -> AccessDenied:
+    """The error for who lacks a right on a stream, or `also` something else.
+
+    To read or write a metastream is a right on the stream whose metadata it holds.
+    """
+    if is_metastream(stream):
+        stream, right = (stream_of(stream), _ON_METASTREAM[right]) if right in _ON_METASTREAM else (stream, right)
+    what = "read the log of all streams ($all)" if (stream, right) == (ALL, "$r") else _WITHOUT_RIGHT[right]
+    default = "; by default only members of $admins have it" if stream.startswith("$") else ""
+    text = f"access denied: the user may not {what.format(stream)}{also} (the right {right}{default})"
+    return AccessDenied(text, stream, right)
 
 
 def server_error(text: str) -> ServerError:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.groups import MAX_INT32, NakAction, PersistentSettings
+from trio_extreme.metadata import is_metastream, stream_of
 from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position, utf8_size
 
 MAX_MESSAGE = 64 * 1024
 """Bytes of a reason why an event was not handled."""
+
+D = TypeVar("D")
 
 _NAMED_VERSIONS = frozenset(map(int, ExpectedVersion))
 
@@ -76,6 +79,25 @@ def check_nak(action: NakAction, message: str) -> tuple[NakAction, str]:
         msg = f"message: {size:,} bytes of UTF-8; the limit is {MAX_MESSAGE:,}, for it is kept with each parked event"
         raise InvalidArgument(msg)
     return action, message
+
+
+def check_owner(stream: str) -> str:
+    """The name of what has metadata: a stream, or `$all`, whose rights are those on the log."""
+    if stream == ALL:
+        return stream
+    check_stream(stream)
+    if is_metastream(stream):
+        msg = f"stream: {stream!r} holds the metadata of {stream_of(stream)!r}, and has none itself; give that name"
+        raise InvalidArgument(msg)
+    return stream
+
+
+def check_document(argument: str, document: D, kind: type[D]) -> D:
+    """Metadata, or default rights, to write."""
+    if not isinstance(document, kind):
+        msg = f"{argument}: {document!r} is no {kind.__name__}"
+        raise InvalidArgument(msg)
+    return document
 
 
 def check_expected(expected: int, *, exists: bool = True) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from trio_extreme.errors import EventNotFound, ProtocolError, StreamDeleted, StreamNotFound
+from trio_extreme.errors import AccessDenied, EventNotFound, ProtocolError, StreamDeleted, StreamNotFound
 from trio_extreme.events import Event, Events, LogEvent
-from trio_extreme.operations.base import Operation, access_denied, server_error, unknown_result
-from trio_extreme.values import Position
+from trio_extreme.operations.base import Operation, right_denied, server_error, unknown_result
+from trio_extreme.values import ALL, Position
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
 
@@ -80,7 +80,7 @@ class ReadEvent(Operation[Event]):
         if done.result == _Event.StreamDeleted:
             raise StreamDeleted(self._stream)
         if done.result == _Event.AccessDenied:
-            raise access_denied(f"read stream {self._stream!r}")
+            raise _read_denied(self._stream, resolve_links=self._resolve_links)
         if done.result == _Event.Error:
             raise server_error(done.error)
         raise unknown_result("a read was answered", done.result)
@@ -140,7 +140,7 @@ class ReadStream(Operation[StreamPage]):
         if done.result == _Stream.StreamDeleted:
             raise StreamDeleted(self._stream)
         if done.result == _Stream.AccessDenied:
-            raise access_denied(f"read stream {self._stream!r}")
+            raise _read_denied(self._stream, resolve_links=self._resolve_links)
         if done.result == _Stream.Error:
             raise server_error(done.error)
         raise unknown_result("a read was answered", done.result)
@@ -191,10 +191,15 @@ class ReadAll(Operation[LogPage]):
 
     def _raise(self, done: schema.ReadAllEventsCompleted) -> None:
         if done.result == _All.AccessDenied:
-            raise access_denied("read the log of all streams ($all); by default only members of $admins may")
+            raise _read_denied(ALL, resolve_links=self._resolve_links)
         if done.result == _All.Error:
             raise server_error(done.error)
         raise unknown_result("a read was answered", done.result)
+
+
+def _read_denied(stream: str, *, resolve_links: bool) -> AccessDenied:
+    """The error for a read that is refused: of the stream, or by servers up to 5.0 of what a link in it leads to."""
+    return right_denied(stream, "$r", ", or what a link in it leads to" if resolve_links else "")
 
 
 def too_many(events: int, count: int) -> ProtocolError:

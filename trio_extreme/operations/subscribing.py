@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trio_extreme.errors import DropReason, ProtocolError, ServerError, SubscriptionDropped
-from trio_extreme.operations.base import AskAgain, Operation, access_denied
+from trio_extreme.operations.base import AskAgain, Operation, right_denied
+from trio_extreme.values import ALL
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
 
@@ -85,7 +86,7 @@ def drop_error(payload: bytes, stream: str) -> ServerError | SubscriptionDropped
     reason = parse(schema.SubscriptionDropped, payload).reason
     name = f"stream {stream!r}" if stream else "the log of all streams ($all)"
     if reason == _Reason.AccessDenied:
-        return access_denied(f"read {name}, or subscribe to it")
+        return right_denied(stream or ALL, "$r", ", or subscribe to it")
     if reason == _Reason.Unsubscribed:
         msg = f"the server ended the subscription to {name}; it does so when it stops"
         return SubscriptionDropped(msg, DropReason.UNSUBSCRIBED)

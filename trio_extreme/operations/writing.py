@@ -13,7 +13,7 @@ from trio_extreme.errors import (
     WrongExpectedVersion,
 )
 from trio_extreme.events import JSON_CONTENT
-from trio_extreme.operations.base import AskAgain, Operation, Resend, access_denied, unknown_result
+from trio_extreme.operations.base import AskAgain, Operation, Resend, right_denied, unknown_result
 from trio_extreme.values import NO_STREAM, DeleteResult, Position, WriteResult
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
@@ -116,7 +116,7 @@ class Delete(Operation[DeleteResult]):
         done = parse(schema.DeleteStreamCompleted, payload)
         if done.result != _SUCCESS:
             actual = done.current_version if done.HasField("current_version") else None
-            raise_refusal(done, self._stream, self._expected, actual)
+            raise_refusal(done, self._stream, self._expected, actual, right="$d")
         return DeleteResult(_position(done))
 
     def believes(self, refusal: ServerError) -> bool:
@@ -148,7 +148,12 @@ def _position(done: schema.WriteEventsCompleted | schema.DeleteStreamCompleted) 
 
 
 def raise_refusal(
-    done: schema.WriteEventsCompleted | schema.DeleteStreamCompleted, stream: str, expected: int, actual: int | None
+    done: schema.WriteEventsCompleted | schema.DeleteStreamCompleted,
+    stream: str,
+    expected: int,
+    actual: int | None,
+    *,
+    right: str = "$w",
 ) -> NoReturn:
     """Raise what a result other than Success means for a write to this stream."""
     if done.result == _Result.WrongExpectedVersion:
@@ -156,7 +161,7 @@ def raise_refusal(
     if done.result == _Result.StreamDeleted:
         raise StreamDeleted(stream)
     if done.result == _Result.AccessDenied:
-        raise access_denied(f"write to stream {stream!r}, or delete it")
+        raise right_denied(stream, right)
     if done.result == _Result.InvalidTransaction:
         msg = "the transaction is not known to the server, or was committed already"
         raise InvalidTransaction(msg)
