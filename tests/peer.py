@@ -112,7 +112,7 @@ class Peer:
             return
         self.sends.append(len(data))
         for command, flags, correlation, body in self._buffer.feed(data):
-            credentials, payload = decode_credentials(body) if flags & AUTHENTICATED else (None, body)
+            credentials, payload = decode_credentials(body, tokens=True) if flags & AUTHENTICATED else (None, body)
             self._take(Request(command, correlation, payload, credentials))
 
     def _take(self, request: Request) -> None:

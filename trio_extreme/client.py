@@ -56,9 +56,9 @@ async def open_connection(settings: Settings, *, connect: Connect | None = None)
     """A connection to one node, as an async context manager.
 
     The body gets a `Connection` that is connected and identified, and whose credentials the server accepted. Raises
-    `NotAuthenticated` for a wrong password at once, and `ConnectFailed` after `first_attempts`, each of which is
-    logged at WARNING. Everything that runs for the connection is gone when the block is left, for whatever reason,
-    within `close_timeout` seconds. Tasks may share the connection.
+    `NotAuthenticated` for a wrong password at once, `Unsupported` for a token where the server knows none, and
+    `ConnectFailed` after `first_attempts`, each of which is logged at WARNING. Everything that runs for the connection
+    is gone when the block is left, for whatever reason, within `close_timeout` seconds. Tasks may share the connection.
 
     When the connection is lost, it is opened again, after delays that grow from `reconnect_delay` to
     `max_reconnect_delay`. Calls wait for it, within their deadlines. What was under way is asked again where that is

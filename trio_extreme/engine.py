@@ -25,6 +25,7 @@ from trio_extreme.errors import (
     ConnectionClosed,
     ConnectionLost,
     FrameTooLarge,
+    NotAuthenticated,
     NotReady,
     OperationTimedOut,
     ProtocolError,
@@ -34,6 +35,7 @@ from trio_extreme.feeds import Feeds
 from trio_extreme.line import Line
 from trio_extreme.notices import Closed, Connected, Lost, Reconnecting
 from trio_extreme.operations.base import AskAgain
+from trio_extreme.operations.features import TOKENS
 from trio_extreme.operations.session import Identify, Ping
 from trio_extreme.pending import SubscriptionSlot
 from trio_extreme.session import Session
@@ -157,6 +159,10 @@ class Engine:
         except trio.TooSlowError as error:
             msg = "the peer accepts connections and answers nothing: is it the TCP port (1113), not HTTP's (2113)?"
             raise OperationTimedOut(msg) from error
+        except (ConnectionLost, NotAuthenticated) as error:
+            if self.settings.token:
+                raise _without_tokens(session, error) from error
+            raise
 
     def _open(self, session: Session, nursery: trio.Nursery) -> None:
         """Let in first what lasts, then what was kept, then what is new."""
@@ -232,3 +238,14 @@ class Engine:
             queued_bytes=door.queued_bytes,
             subscriptions=tuple(subscription.statistics() for subscription in self._observed),
         )
+
+
+def _without_tokens(session: Session, error: ConnectionLost | NotAuthenticated) -> TrioExtremeError:
+    """What it means that a token was not accepted.
+
+    A server that knows none takes its length for a login's. Where the frame has no room for such a login, it hangs up;
+    where it has, it looks for the login's password further on (docs/protocol.md, 1.2).
+    """
+    if session.farewell:
+        return TOKENS.missing()
+    return type(error)(f"{error}; or it knows no {TOKENS.name}: servers have them since {TOKENS.since}")

@@ -77,6 +77,8 @@ class Session:
         self._first_bytes = b""
         self._ended = trio.Event()
         self.cause: TrioExtremeError | None = None
+        #: What the server said to the connection as a whole before it closed.
+        self.farewell = ""
 
     def __repr__(self) -> str:
         state = "open" if self.cause is None else f"ended: {self.cause}"
@@ -182,7 +184,8 @@ class Session:
             if command == Command.HEARTBEAT_REQUEST:
                 self._answer_heartbeat(correlation)
             elif command == Command.BAD_REQUEST and correlation == NO_CORRELATION:
-                self.end(self._lost(f"the server says: {decode_text(body)}"))
+                self.farewell = decode_text(body)
+                self.end(self._lost(f"the server says: {self.farewell}"))
             elif command != Command.HEARTBEAT_RESPONSE:
                 # Mostly answers whose caller has gone, and events after an unsubscribe (pitfall 11).
                 self._counters.stray_frames += 1
