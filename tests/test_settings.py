@@ -37,6 +37,7 @@ DEFAULTS = {
 SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
 WHOLE = [*(name for name, value in DEFAULTS.items() if isinstance(value, int)), "max_attempts"]
 ENDLESS = ["first_attempts", "max_attempts"]
+FLAGS = ["read_only"]
 TEXTS = ["host", "username", "password", "token", "connection_name"]
 
 
@@ -101,6 +102,24 @@ def refuse(name: str, value: object) -> str:
     with pytest.raises(InvalidArgument, match=rf"^{name}: {value!r} is no ") as caught:
         made(name, value)
     return str(caught.value)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("value", [None, 0, 1, "true"])
+def test_flags_are_true_or_false(name: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=f"^{name}: {value!r} is neither True nor False"):
+        made(name, value)
+    assert not getattr(Settings(), name)
+    assert getattr(made(name, value=True), name)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags_in_a_url(name: str) -> None:
+    assert getattr(Settings.from_url(f"tcp://h?{name}=true"), name)
+    assert not getattr(Settings.from_url(f"tcp://h?{name}=false"), name)
+    for text in ("True", "1", "yes", ""):
+        with pytest.raises(InvalidArgument, match=f"{name}='{text}' is not true or false"):
+            Settings.from_url(f"tcp://h?{name}={text}")
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -170,7 +189,7 @@ def test_every_setting_can_stand_in_a_url() -> None:
     for name in DEFAULTS.keys() - {"host", "port"}:
         value = DEFAULTS[name]
         assert getattr(Settings.from_url(f"tcp://h?{name}={value}"), name) == value
-    assert DEFAULTS.keys() | {*TEXTS, "max_attempts"} == {field.name for field in fields(Settings)}
+    assert DEFAULTS.keys() | {*TEXTS, *FLAGS, "max_attempts"} == {field.name for field in fields(Settings)}
 
 
 @pytest.mark.parametrize("name", ENDLESS)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_extreme.errors import InvalidArgument
-from trio_extreme.urls import parse_url
+from trio_extreme.urls import parse_url, read_flag
 
-OPTIONS = {"connection_name": str, "connect_timeout": float, "page_size": int}
+OPTIONS = {"connection_name": str, "connect_timeout": float, "page_size": int, "read_only": read_flag}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,8 @@ OPTIONS = {"connection_name": str, "connect_timeout": float, "page_size": int}
         ("eventstore://a%3Ab:p%40s%2F%23%3F%25@h", {"host": "h", "username": "a:b", "password": "p@s/#?%"}),
         ("eventstore://h?connection_name=my%20app+x", {"host": "h", "connection_name": "my app x"}),
         ("eventstore://h?connection_name=", {"host": "h", "connection_name": ""}),
+        ("eventstore://h?read_only=true", {"host": "h", "read_only": True}),
+        ("eventstore://h?read_only=false", {"host": "h", "read_only": False}),
         ("eventstore://h?connect_timeout=2.5&page_size=10", {"host": "h", "connect_timeout": 2.5, "page_size": 10}),
     ],
 )

@@ -25,6 +25,7 @@ from trio_extreme.errors import (
     OperationTimedOut,
     OutcomeUnknown,
     ProtocolError,
+    ReadOnly,
     ServerError,
     StreamDeleted,
     StreamNotFound,
@@ -57,6 +58,7 @@ from trio_extreme.rights import Acl
 from trio_extreme.settings import Settings
 from trio_extreme.statistics import Statistics, SubscriptionStatistics
 from trio_extreme.subscriptions import Subscription, WithNotices
+from trio_extreme.transactions import Transaction
 from trio_extreme.values import (
     ANY,
     END,
@@ -130,6 +132,7 @@ __all__ = [
     "Position",
     "ProtocolError",
     "PushedEvent",
+    "ReadOnly",
     "Reconnected",
     "Reconnecting",
     "RecordedEvent",
@@ -146,6 +149,7 @@ __all__ = [
     "SubscriptionDropped",
     "SubscriptionStatistics",
     "TooManyConsumers",
+    "Transaction",
     "TrioExtremeError",
     "Unsupported",
     "WithNotices",

@@ -19,6 +19,7 @@ from trio_extreme.errors import (
     OperationTimedOut,
     OutcomeUnknown,
     ProtocolError,
+    ReadOnly,
     ServerError,
     TrioExtremeError,
     WrongExpectedVersion,
@@ -28,6 +29,7 @@ from trio_extreme.operations.base import AskAgain, Resend
 from trio_extreme.operations.looking import Verdict
 from trio_extreme.pending import Interrupted, Slot, SubscriptionSlot, fresh
 from trio_extreme.values import NO_STREAM
+from trio_extreme.wire.commands import HARMLESS
 from trio_extreme.wire.framing import LENGTH_SIZE, encode_credentials
 
 if TYPE_CHECKING:
@@ -62,8 +64,9 @@ class Calls:
         self.credentials = encode_credentials(settings.credentials) if settings.credentials else b""
         #: What every call meets from now on.
         self.ended: TrioExtremeError | None = None
+        #: The time of day, in seconds since 1970.
+        self.now = now
         self._line = line
-        self._now = now
         # Every call between its start and its end: what the sweeper looks after.
         self._calls: dict[Slot[Any], None] = {}
         # Those of them that wait for a session, in the order in which they are to be sent.
@@ -92,17 +95,19 @@ class Calls:
         credentials: Credentials | None = None,
         *,
         deadline: float | None = None,
+        began: float | None = None,
         is_page: bool = False,
     ) -> T:
         """Send a request and return the value of its answer, or raise its error.
 
-        A page raises `Interrupted` where no answer came, so that it can be asked for in a smaller one. Cancelling: not
-        sent yet, it is never sent; sent, its answer is thrown away.
+        `began` is when the oldest event that it writes may have come to the server, where that was before now. A page
+        raises `Interrupted` where no answer came, so that it can be asked for in a smaller one. Cancelling: not sent
+        yet, it is never sent; sent, its answer is thrown away.
         """
         until = self.deadline() if deadline is None else deadline
         slot = Slot(operation, self.encode(credentials), until, self.door.leave, is_page=is_page)
         if operation.look_in is not None:
-            slot.began = self._now()
+            slot.began = self.now() if began is None else began
         # A deadline that was carried over may come before the sweeper means to look next.
         self._nap.deadline = min(self._nap.deadline, until)
         await self.enter(slot)
@@ -177,6 +182,8 @@ class Calls:
         self._admitted(slot)
 
     def _check(self, slot: Slot[Any]) -> None:
+        if slot.operation.command not in HARMLESS:
+            self.check_writable()
         if self.ended is not None:
             raise fresh(self.ended)
         limit = self.settings.max_frame_size
@@ -184,6 +191,12 @@ class Calls:
         if size > limit:
             msg = f"the request has {size:,} bytes; the limit is {limit:,} (max_frame_size): append less at a time"
             raise FrameTooLarge(msg, size, limit)
+
+    def check_writable(self) -> None:
+        """Refuse what could change something, where the settings say so. Raises `ReadOnly`."""
+        if self.settings.read_only:
+            msg = "nothing was sent: the connection is for reading, subscribing and ping alone (read_only=True)"
+            raise ReadOnly(msg)
 
     def _admitted(self, slot: Slot[Any]) -> None:
         """The door has let it in, and counted it."""
@@ -399,6 +412,7 @@ class Calls:
         elif refusal is not None:
             # No attempt was executed. Where the stream is beyond the version that was expected none ever will be, so
             # the refusal is the truth; where it has not come so far, an earlier one may still lie in the server.
+            assert refusal.expected is not None
             slot.doubtful = not NO_STREAM <= refusal.expected < last_number
             slot.fail(refusal)
         else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from trio_extreme.errors import InvalidArgument
-from trio_extreme.urls import parse_url
+from trio_extreme.urls import parse_url, read_flag
 from trio_extreme.values import MAX_READ, Credentials, utf8_size
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class Settings:
     token: str = field(default="", repr=False)
     #: Shown in the server's logs and statistics; empty means `host:pid` of this process.
     connection_name: str = ""
+    #: Refuse everything that could change something with `ReadOnly`, before anything is sent. What is left is reading,
+    #: subscribing, also to persistent groups that exist, and ping.
+    read_only: bool = False
 
     #: For the TCP connection.
     connect_timeout: float = 3.0
@@ -104,6 +107,9 @@ class Settings:
             if getattr(self, name) is not None:
                 _check_integer(name, getattr(self, name), 1)
         _check_integer("port", self.port, 1, 65_535)
+        if not isinstance(self.read_only, bool):
+            msg = f"read_only: {self.read_only!r} is neither True nor False"
+            raise InvalidArgument(msg)
         _check_integer("max_frame_size", self.max_frame_size, 1024, MAX_FRAME)
         _check_integer("page_size", self.page_size, 1, MAX_READ)
 
@@ -152,7 +158,13 @@ def _integer_or_none(text: str) -> int | None:
     return None if text == "none" else int(text)
 
 
-_READERS: dict[str, Callable[[str], object]] = {"str": str, "float": float, "int": int, "int | None": _integer_or_none}
+_READERS: dict[str, Callable[[str], object]] = {
+    "str": str,
+    "float": float,
+    "int": int,
+    "int | None": _integer_or_none,
+    "bool": read_flag,
+}
 _NOT_OPTIONS = ("host", "port", "username", "password", "token")
 _OPTIONS = {f.name: _READERS[str(f.type)] for f in fields(Settings) if f.name not in _NOT_OPTIONS}
 

@@ -53,6 +53,13 @@ def parse_url(url: str, options: Mapping[str, Callable[[str], object]]) -> dict[
     return found
 
 
+def read_flag(text: str) -> bool:
+    """What is on or off. Raises `ValueError` for anything else than `true` and `false`."""
+    if text not in ("true", "false"):
+        raise ValueError(text)
+    return text == "true"
+
+
 def _refuse_scheme(scheme: str) -> None:
     hint = _HINTS.get(
         scheme, "one begins with eventstore:// (or tcp://), like eventstore://admin:changeit@localhost:1113"
@@ -75,6 +82,9 @@ def _port(parts: SplitResult) -> int | None:
         raise InvalidArgument(msg) from None
 
 
+_WANTED: dict[Callable[[str], object], str] = {float: "a number", read_flag: "true or false"}
+
+
 def _convert(key: str, text: str, options: Mapping[str, Callable[[str], object]]) -> object:
     read = options.get(key)
     if read is None:
@@ -82,7 +92,7 @@ def _convert(key: str, text: str, options: Mapping[str, Callable[[str], object]]
     try:
         return read(text)
     except ValueError:
-        msg = f"url: {key}={text!r} is not {'a number' if read is float else 'a whole number'}"
+        msg = f"url: {key}={text!r} is not {_WANTED.get(read, 'a whole number')}"
         raise InvalidArgument(msg) from None
 
 

@@ -16,10 +16,12 @@ from trio_extreme.errors import (
     OperationTimedOut,
     OutcomeUnknown,
     ProtocolError,
+    ReadOnly,
     StreamDeleted,
     StreamNotFound,
     SubscriptionDropped,
     TrioExtremeError,
+    Unsupported,
     WrongExpectedVersion,
 )
 
@@ -46,6 +48,8 @@ _HINTS: dict[type[TrioExtremeError], str] = {
     OperationTimedOut: "the same command again, when the server has less to do",
     NotReady: "the same command again, in a few seconds",
     NotMaster: "the same with --url and the master's address",
+    ReadOnly: "the same without read_only in --url",
+    Unsupported: "--url with a later server",
     ProtocolError: "--url with the server's TCP port: 1113 if nobody changed it, and not 2113",
     InvalidArgument: "trio-extreme --help",
 }

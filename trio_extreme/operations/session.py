@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.operations.base import Operation, Resend
 from trio_extreme.wire import schema
-from trio_extreme.wire.commands import MESSAGES, Command, command_name, decode_payload
+from trio_extreme.wire.commands import MESSAGES, READS, Command, command_name, decode_payload
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -54,15 +54,6 @@ class Identify(Operation[bool]):
         return super().refused(command, payload)
 
 
-_READS = (
-    Command.READ_EVENT,
-    Command.READ_STREAM_EVENTS_FORWARD,
-    Command.READ_STREAM_EVENTS_BACKWARD,
-    Command.READ_ALL_EVENTS_FORWARD,
-    Command.READ_ALL_EVENTS_BACKWARD,
-    Command.FILTERED_READ_ALL_EVENTS_FORWARD,
-    Command.FILTERED_READ_ALL_EVENTS_BACKWARD,
-)
 _WRITES = (
     Command.WRITE_EVENTS,
     Command.TRANSACTION_START,
@@ -75,7 +66,7 @@ _WRITES = (
     Command.SCAVENGE_DATABASE,
 )
 _ANSWERS: dict[int, int] = {
-    **{command: command + 1 for command in (*_READS, *_WRITES)},
+    **{command: command + 1 for command in (*READS, *_WRITES)},
     # 0xBD is used by nobody (docs/protocol.md, pitfall 35).
     Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.FILTERED_READ_ALL_EVENTS_BACKWARD_COMPLETED,
 }
@@ -93,7 +84,7 @@ class Raw(Operation["Message"]):
         self.command = command if command is not None else _command_of(message)
         self._check(message)
         self.answer = _ANSWERS[self.command]
-        self.resend = Resend.AGAIN if self.command in _READS else Resend.NEVER
+        self.resend = Resend.AGAIN if self.command in READS else Resend.NEVER
         self.prompt = self.command != Command.SCAVENGE_DATABASE
         copy = type(message)()
         copy.CopyFrom(message)

@@ -76,6 +76,29 @@ class Command(IntEnum):
     CLIENT_IDENTIFIED = 0xF6
 
 
+READS = frozenset(
+    (
+        Command.READ_EVENT,
+        Command.READ_STREAM_EVENTS_FORWARD,
+        Command.READ_STREAM_EVENTS_BACKWARD,
+        Command.READ_ALL_EVENTS_FORWARD,
+        Command.READ_ALL_EVENTS_BACKWARD,
+        Command.FILTERED_READ_ALL_EVENTS_FORWARD,
+        Command.FILTERED_READ_ALL_EVENTS_BACKWARD,
+    )
+)
+"""Requests for what is there."""
+
+HARMLESS = READS | {
+    Command.PING,
+    Command.IDENTIFY_CLIENT,
+    Command.SUBSCRIBE_TO_STREAM,
+    Command.FILTERED_SUBSCRIBE_TO_STREAM,
+    Command.CONNECT_TO_PERSISTENT_SUBSCRIPTION,
+}
+"""Requests that change nothing of what is stored."""
+
+
 MESSAGES: dict[int, type[Message]] = {
     Command.WRITE_EVENTS: schema.WriteEvents,
     Command.WRITE_EVENTS_COMPLETED: schema.WriteEventsCompleted,
