@@ -36,6 +36,23 @@ def not_written(result: int) -> schema.WriteEventsCompleted:
     return schema.WriteEventsCompleted(result=result, first_event_number=-1, last_event_number=-1)
 
 
+def committed(first: int = 0, last: int = 0) -> schema.TransactionCommitCompleted:
+    return schema.TransactionCommitCompleted(
+        transaction_id=7,
+        result=Written.Success,
+        first_event_number=first,
+        last_event_number=last,
+        commit_position=9,
+        prepare_position=9,
+    )
+
+
+def not_committed(result: int) -> schema.TransactionCommitCompleted:
+    return schema.TransactionCommitCompleted(
+        transaction_id=7, result=result, first_event_number=-1, last_event_number=-1
+    )
+
+
 def event_read(number: int = 0, data: bytes = b"") -> schema.ReadEventCompleted:
     event = schema.ResolvedIndexedEvent(event=record(number, data=data))
     return schema.ReadEventCompleted(result=ReadOne.Success, event=event)

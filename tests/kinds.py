@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.answers import Read, Written, confirmed, event_read, log_page, not_written, page, written
+from tests.answers import (
+    Read,
+    Written,
+    committed,
+    confirmed,
+    event_read,
+    log_page,
+    not_committed,
+    not_written,
+    page,
+    written,
+)
 from tests.helpers import new_events
 from tests.lost import answer_all, asked
 from tests.peer import Call, Peer
@@ -23,6 +34,7 @@ from trio_extreme import (
     messages,
 )
 from trio_extreme.operations.base import Resend
+from trio_extreme.operations.transactions import Begun, CommitTransaction
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
@@ -36,6 +48,7 @@ if TYPE_CHECKING:
 
 EVENTS = new_events(2)
 """What every append here appends."""
+_IDS = tuple(event.id for event in EVENTS)
 
 Answer = tuple[int, Any]
 
@@ -114,6 +127,22 @@ def execute(message: Any, command: int | None = None) -> Callable[[Connection], 
     return lambda conn: conn.execute(message, command=command)
 
 
+async def begin(conn: Connection) -> None:
+    await conn.transaction("s", expected=3).__aenter__()
+
+
+async def write(conn: Connection) -> None:
+    transaction = await conn.continue_transaction(7).__aenter__()
+    await transaction.write(EVENTS)
+
+
+def commit(expected: int | None) -> Callable[[Connection], Awaitable[Any]]:
+    """What the end of a transaction's block asks for; None of one that was begun elsewhere."""
+    begun = None if expected is None else Begun("s", expected)
+    operation = CommitTransaction(7, begun, _IDS, require_master=True)
+    return lambda conn: conn._engine.calls.call(operation)
+
+
 READ_BACKWARD = Command.READ_STREAM_EVENTS_BACKWARD
 NO_STREAM_YET: Answer = (
     READ_BACKWARD + 1,
@@ -135,10 +164,19 @@ def group_created(result: int, reason: str = "") -> Answer:
     return CREATE_GROUP + 1, schema.CreatePersistentSubscriptionCompleted(result=result, reason=reason)
 
 
+STARTED: Answer = (
+    Command.TRANSACTION_START_COMPLETED,
+    schema.TransactionStartCompleted(transaction_id=7, result=Written.Success),
+)
+ADDED: Answer = (
+    Command.TRANSACTION_WRITE_COMPLETED,
+    schema.TransactionWriteCompleted(transaction_id=7, result=Written.Success),
+)
+COMMITTED: Answer = (Command.TRANSACTION_COMMIT_COMPLETED, committed(4, 5))
+
 _EVENT = messages.ReadEvent(event_stream_id="s", event_number=0)
 _WRITE = messages.WriteEvents(event_stream_id="s", expected_version=3)
 _DELETE = messages.DeleteStream(event_stream_id="s", expected_version=3, hard_delete=True)
-_IDS = tuple(event.id for event in EVENTS)
 
 
 def _kinds() -> Iterator[Kind]:
@@ -157,6 +195,7 @@ def _kinds() -> Iterator[Kind]:
     yield again("the default rights", verb=lambda conn: conn.get_default_acl(), command=read[0], answer=read[1])
     all_forward = Command.READ_ALL_EVENTS_FORWARD
     yield again("the head", verb=lambda conn: conn.head(), command=all_forward, answer=(all_forward + 1, LOG_PAGE))
+    yield again("begin a transaction", verb=begin, command=Command.TRANSACTION_START, answer=STARTED)
     subscribing = partial(again, command=Command.SUBSCRIBE_TO_STREAM, answer=CONFIRMED, is_feed=True)
     yield subscribing("subscribe", verb=subscribe)
     yield subscribing("subscribe to all", verb=subscribe_to_all)
@@ -203,6 +242,7 @@ def _protected() -> Iterator[Kind]:
     deleting = partial(Kind, resend=Resend.SAME_IDS, command=Command.DELETE_STREAM, answer=DELETED)
     yield deleting("hard delete at a number", verb=delete(3, hard=True))
     yield deleting("hard delete of no stream", verb=delete(NO_STREAM, hard=True))
+    yield _committing(Resend.SAME_IDS, "commit at a number", 3)
 
 
 def _looked_for() -> Iterator[Kind]:
@@ -213,6 +253,12 @@ def _looked_for() -> Iterator[Kind]:
     setting = partial(appending, event_ids=(), makes_event=True)
     yield setting("set the default rights at any", verb=set_default_acl(ANY))
     yield setting("set the default rights where there are none", verb=set_default_acl(NO_STREAM))
+    yield _committing(Resend.LOOK_UP, "commit to no stream", NO_STREAM)
+
+
+def _committing(resend: Resend, name: str, expected: int | None) -> Kind:
+    command = Command.TRANSACTION_COMMIT
+    return Kind(name, resend, commit(expected), command, COMMITTED, event_ids=_IDS)
 
 
 def _never() -> Iterator[Kind]:
@@ -242,6 +288,9 @@ def _never() -> Iterator[Kind]:
     setting = partial(never, command=Command.WRITE_EVENTS, answer=APPENDED, makes_event=True)
     yield setting("set metadata at any", verb=set_metadata(ANY))
     yield setting("set metadata where there is some", verb=set_metadata(STREAM_EXISTS))
+    yield _committing(Resend.NEVER, "commit at any", ANY)
+    yield _committing(Resend.NEVER, "commit what was begun elsewhere", None)
+    yield never("write to a transaction", verb=write, command=Command.TRANSACTION_WRITE, answer=ADDED, event_ids=_IDS)
     for message in (
         _WRITE,
         _DELETE,
@@ -303,4 +352,6 @@ def refusing(kind: Kind, result: int) -> Answer:
     """The answer of a server that refuses a write with this result."""
     if kind.command == Command.DELETE_STREAM:
         return kind.answer[0], schema.DeleteStreamCompleted(result=result)
+    if kind.command == Command.TRANSACTION_COMMIT:
+        return kind.answer[0], not_committed(result)
     return kind.answer[0], not_written(result)

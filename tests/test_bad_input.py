@@ -137,7 +137,7 @@ async def test_calls(conn: Connection, name: str) -> None:
     assert conn.statistics().frames_sent == before + 1
 
 
-READS: dict[str, tuple[Callable[[Connection], Any], str]] = {
+VERBS: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "a stream without a name": (lambda conn: conn.read_stream(""), r"stream: ''"),
     "$all as a stream": (lambda conn: conn.read_stream("$all"), r"stream: '\$all'.*read_all\(\)"),
     "count 0": (lambda conn: conn.read_stream("s", count=0), r"count: 0 is no number of events"),
@@ -151,14 +151,21 @@ READS: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "the log from a number": (lambda conn: conn.read_all(start=3), r"start: 3 is no place in the log"),
     "the log from below": (lambda conn: conn.read_all(start=Position(-5, -5)), r"start: .* is no place in the log"),
     "live from nothing": (lambda conn: conn.subscribe_live(""), r"stream: ''"),
+    "a transaction on nothing": (lambda conn: conn.transaction("", expected=ANY), r"stream: ''"),
+    "a transaction on what exists": (
+        lambda conn: conn.transaction("s", expected=STREAM_EXISTS),
+        r"expected: .* or ANY, NO_STREAM",
+    ),
+    "a transaction at -3": (lambda conn: conn.transaction("s", expected=-3), r"expected: -3 is no expected version"),
+    "a transaction without an id": (lambda conn: conn.continue_transaction(-1), r"id: -1 is no transaction's"),
     "live from $all": (lambda conn: conn.subscribe_live("$all"), r"stream: '\$all'.*subscribe_all_live\(\)"),
 }
 
 
-@pytest.mark.parametrize("name", READS)
-async def test_reads_and_subscriptions(conn: Connection, name: str) -> None:
+@pytest.mark.parametrize("name", VERBS)
+async def test_reads_subscriptions_and_transactions(conn: Connection, name: str) -> None:
     """These are refused by the call itself, not by the first step of the iteration."""
-    call, message = READS[name]
+    call, message = VERBS[name]
     before = conn.statistics().frames_sent
     with pytest.raises(InvalidArgument, match=message):
         call(conn)

@@ -38,7 +38,9 @@ READ_DONE = Command.READ_EVENT_COMPLETED
 WRITE_DONE = Command.WRITE_EVENTS_COMPLETED
 ATTEMPT = AT_ONCE.attempt_timeout
 
-WRITES = [kind for kind in KINDS if kind.command in {Command.WRITE_EVENTS, Command.DELETE_STREAM}]
+WRITES = [
+    kind for kind in KINDS if kind.command in {Command.WRITE_EVENTS, Command.DELETE_STREAM, Command.TRANSACTION_COMMIT}
+]
 AGREEING = [kind for kind in WRITES if not kind.name.startswith("execute")]
 """The verbs that look at the result; `execute` returns it as it came."""
 

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
 WRITES = [kind for kind in KINDS if kind.resend in {Resend.SAME_IDS, Resend.LOOK_UP}]
-APPENDS = [kind for kind in WRITES if kind.command == Command.WRITE_EVENTS]
+APPENDS = [kind for kind in WRITES if kind.command in {Command.WRITE_EVENTS, Command.TRANSACTION_COMMIT}]
+"""And commits, which append too."""
 DELETES = [kind for kind in WRITES if kind.command == Command.DELETE_STREAM]
 each_append = pytest.mark.parametrize("kind", [kind for kind in APPENDS if kind.event_ids], ids=str)
 each_delete = pytest.mark.parametrize("kind", DELETES, ids=str)
@@ -121,7 +122,7 @@ async def test_a_wrong_version_and_the_events_are_not_there(kind: Kind, doubt: s
             event.event.event_id = bytes([event.event.event_number + 100]) * 16
         answer_all(write.peer, READ_BACKWARD, (READ_BACKWARD + 1, others))
         write.answer(kind, Written.WrongExpectedVersion)
-        names_a_version = kind.name in {"append at a number", "append to no stream"}
+        names_a_version = kind.name.endswith(("at a number", "to no stream"))
         assert type(await write.call.error()) is (WrongExpectedVersion if names_a_version else OutcomeUnknown)
     # The look is the last that was asked for: nothing is sent a third time.
     assert asked(write.peer)[-1].command == READ_BACKWARD
@@ -245,7 +246,8 @@ async def test_the_block_is_left_when_a_refusal_comes(kind: Kind, turns: int, nu
         call, _ = await send(nursery, conn, peer, kind)
         peer.hang_up()
         again = await second.receive(kind.command)
-        second.send(kind.answer[0], again.correlation, not_written(Written.WrongExpectedVersion))
+        command, payload = refusing(kind, Written.WrongExpectedVersion)
+        second.send(command, again.correlation, payload)
         del second.handlers[READ_BACKWARD]
         for _ in range(turns):
             await trio.lowlevel.checkpoint()

@@ -395,6 +395,9 @@ REFUSED: list[tuple[str, Callable[[Any], Any]]] = [
     ("on_ahead", lambda conn: conn.subscribe_all(on_ahead="hope")),
     ("page_size", lambda conn: conn.subscribe_all(page_size=4097)),
     ("message", lambda conn: conn.execute(messages.EventRecord())),
+    ("stream", lambda conn: conn.transaction("$all", expected=ANY)),
+    ("expected", lambda conn: conn.transaction("s", expected=STREAM_EXISTS)),
+    ("id", lambda conn: conn.continue_transaction(1.5)),
 ]
 
 

@@ -139,7 +139,7 @@ def test_the_connection_says_what_cancelling_means() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("append", "delete_stream", "set_metadata", "update_metadata", "set_default_acl", "execute"),
+        *("append", "delete_stream", "transaction", "set_metadata", "update_metadata", "set_default_acl", "execute"),
         *("read_stream", "subscribe", "subscribe_live", "changes"),
     ],
 )
@@ -161,7 +161,7 @@ def test_options_are_given_by_name(verb: Any) -> None:
         for parameter in inspect.signature(verb).parameters.values()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
     ]
-    obvious = {"self", "stream", "events", "number", "message", "group", "settings", "metadata", "acl"}
+    obvious = {"self", "stream", "events", "number", "message", "group", "settings", "metadata", "acl", "id"}
     assert set(positional) <= obvious
 
 

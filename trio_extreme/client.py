@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -11,7 +10,7 @@ import trio
 from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.engine import Engine
 from trio_extreme.errors import ConnectFailed, GroupNotFound, InvalidArgument, StreamNotFound
-from trio_extreme.events import Event, LogEvent, NewEvent, PushedEvent
+from trio_extreme.events import Event, LogEvent, PushedEvent
 from trio_extreme.groups import PersistentSettings
 from trio_extreme.live import LiveSubscription
 from trio_extreme.metadata import KEEP, DefaultAcl, StreamMetadata
@@ -22,20 +21,23 @@ from trio_extreme.operations.persistent import CreateGroup, DeleteGroup, UpdateG
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Ping, Raw
 from trio_extreme.operations.subscribing import ALL_STREAMS
+from trio_extreme.operations.transactions import Begun
 from trio_extreme.operations.writing import Append, Delete
 from trio_extreme.reading import LogReader, StreamReader
 from trio_extreme.tasks import open_plain_nursery
+from trio_extreme.transactions import Transaction
 from trio_extreme.transport import connect_tcp
 from trio_extreme.updating import update_metadata
 from trio_extreme.values import ANY, END, START, DeleteResult, Position, WriteResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from datetime import timedelta
 
     from google.protobuf.message import Message
 
     from trio_extreme.changes import ChangeIterator
+    from trio_extreme.events import NewEvent
     from trio_extreme.rights import Acl
     from trio_extreme.settings import Settings
     from trio_extreme.statistics import Statistics
@@ -162,7 +164,7 @@ class Connection:
         `OutcomeUnknown`. Cancelled after it was sent, it may have happened: appending the same `NewEvent` objects again
         with a number writes them once, and so does NO_STREAM unless the stream is deleted in between.
         """
-        batch = _batch(events)
+        batch = checks.check_events(events)
         operation = Append(
             checks.check_stream(stream), batch, checks.check_expected(expected), require_master=require_master
         )
@@ -187,6 +189,43 @@ class Connection:
         version = checks.check_expected(expected, exists=False)
         return await self._engine.calls.call(
             Delete(stream, version, hard=hard, require_master=require_master), credentials
+        )
+
+    def transaction(
+        self, stream: str, *, expected: int, require_master: bool = True, credentials: Credentials | None = None
+    ) -> Transaction:
+        """Events that are written bit by bit and become visible together: `async with conn.transaction(…) as tx`.
+
+        Inside, `await tx.write(events)`; leaving the block normally commits, and `tx.result` is then what `append`
+        returns. Left by an error or cancelled, it is never committed, and nothing of it is ever seen. `append` writes
+        all of its events or none too, up to a frame: this is for more than that.
+
+        `expected` is the number of the stream's last event, ANY or NO_STREAM, and is held against the stream at the
+        end. There the block raises `WrongExpectedVersion` (its `actual` is None), `StreamDeleted`, `AccessDenied`, and
+        `InvalidTransaction` where it cannot be committed (see `Transaction.write`).
+
+        It is never committed twice. Where the commit was sent and no answer came, it is sent again with a number, with
+        NO_STREAM after a look into the stream, and raises `OutcomeUnknown` with ANY. Cancelled while it is committed,
+        it may have happened.
+        """
+        begun = Begun(checks.check_stream(stream), checks.check_expected(expected, exists=False))
+        return Transaction(self._engine.calls, begun, None, require_master=require_master, credentials=credentials)
+
+    def continue_transaction(
+        self, id: int, *, require_master: bool = True, credentials: Credentials | None = None
+    ) -> Transaction:
+        """Go on with a transaction that was begun elsewhere, by its `id`: a block like that of `transaction`.
+
+        Entering asks nothing. An `id` that the server does not know is mostly told at the end, as `AccessDenied`.
+        Nobody tells us which stream it is for and what was expected, so a commit without an answer raises
+        `OutcomeUnknown`, and refusals do not name the stream.
+        """
+        return Transaction(
+            self._engine.calls,
+            None,
+            checks.check_transaction(id),
+            require_master=require_master,
+            credentials=credentials,
         )
 
     # --- groups of persistent subscriptions
@@ -587,17 +626,6 @@ class Connection:
 
     def _page_size(self, page_size: int | None) -> int:
         return self._engine.settings.page_size if page_size is None else checks.check_page_size(page_size)
-
-
-def _batch(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
-    if isinstance(events, NewEvent):
-        return [events]
-    batch: list[NewEvent] = list(events) if isinstance(events, Iterable) else [events]
-    for event in batch:
-        if not isinstance(event, NewEvent):
-            msg = f"events: {type(event).__name__} is no event to append; give NewEvent objects"
-            raise InvalidArgument(msg)
-    return batch
 
 
 def _configured(

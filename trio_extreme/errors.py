@@ -141,19 +141,27 @@ class CheckpointBeyondEnd(CheckpointError):
         self.servers_last = servers_last
 
 
+def named(stream: str) -> str:
+    """How an error calls a stream; of a transaction that was begun elsewhere nobody tells which it is."""
+    return f"stream {stream!r}" if stream else "the transaction's stream"
+
+
 class ServerError(TrioExtremeError):
     """The server answered, and its answer is no."""
 
 
 class WrongExpectedVersion(ServerError):
-    """The stream is not where the append expected it; nothing was written.
+    """The stream is not where the append, or the transaction, expected it; nothing was written.
 
-    `actual` is the number of its last event, -1 where it has none, and None where the server does not say (3.9).
+    `actual` is the number of its last event, -1 where it has none, and None where the server does not say (3.9, and
+    every server at a transaction's end). A transaction that is continued by its id knows neither of the others:
+    `stream` is empty, `expected` is None.
     """
 
-    def __init__(self, stream: str, expected: int, actual: int | None) -> None:
+    def __init__(self, stream: str, expected: int | None, actual: int | None) -> None:
+        version = "the version that was expected" if expected is None else f"expected version {expected}"
         now = "the server does not say which" if actual is None else f"it is at {actual}"
-        super().__init__(f"stream {stream!r} is not at expected version {expected}: {now}")
+        super().__init__(f"{named(stream)} is not at {version}: {now}")
         self.stream = stream
         self.expected = expected
         self.actual = actual
@@ -173,10 +181,13 @@ class StreamNotFound(ServerError):
 
 
 class StreamDeleted(ServerError):
-    """The stream was hard-deleted; no stream of this name can be written again."""
+    """The stream was hard-deleted; no stream of this name can be written again.
+
+    `stream` is empty where a transaction that is continued by its id does not know it.
+    """
 
     def __init__(self, stream: str) -> None:
-        super().__init__(f"stream {stream!r} was deleted for ever (a tombstone): its name cannot be used again")
+        super().__init__(f"{named(stream)} was deleted for ever (a tombstone): its name cannot be used again")
         self.stream = stream
 
 
@@ -232,7 +243,11 @@ class Unsupported(ServerError):
 
 
 class InvalidTransaction(ServerError):
-    """The transaction is not known to the server, or was committed already."""
+    """The transaction cannot be committed, or written to, and was not.
+
+    The server does not know it, or it was committed before; its block was left; or a write to it was cancelled or got
+    no answer, so that nobody knows what it holds.
+    """
 
 
 class GroupNotFound(ServerError):

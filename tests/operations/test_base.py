@@ -33,6 +33,7 @@ from trio_extreme.operations.metadata import ReadDefaultAcl, ReadMetadata, SetDe
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
 from trio_extreme.operations.session import Identify, Ping
 from trio_extreme.operations.subscribing import Subscribe
+from trio_extreme.operations.transactions import Begun, CommitTransaction, StartTransaction, WriteTransaction
 from trio_extreme.operations.writing import Append, Delete
 from trio_extreme.values import ANY, Position
 from trio_extreme.wire import schema
@@ -56,6 +57,9 @@ EVERY: list[Operation[Any]] = [
     ReadAll(ORIGIN, 5, backwards=False, resolve_links=False, require_master=False),
     ReadAll(ORIGIN, 5, backwards=True, resolve_links=False, require_master=False),
     Subscribe("s", resolve_links=True),
+    StartTransaction(Begun("s", ANY), require_master=True),
+    WriteTransaction(7, [], require_master=True),
+    CommitTransaction(7, None, [], require_master=True),
 ]
 every = pytest.mark.parametrize("operation", EVERY, ids=lambda operation: type(operation).__name__)
 

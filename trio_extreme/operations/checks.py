@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeVar
 
 from trio_extreme.errors import InvalidArgument
+from trio_extreme.events import NewEvent
 from trio_extreme.groups import MAX_INT32, NakAction, PersistentSettings
 from trio_extreme.metadata import is_metastream, stream_of
 from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position, utf8_size
@@ -115,6 +117,26 @@ def check_expected(expected: int, *, exists: bool = True) -> int:
 
 def _can_be_expected(expected: int) -> bool:
     return 0 <= expected < MAX_NUMBER or expected in _NAMED_VERSIONS
+
+
+def check_events(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
+    """What is to be written: one event, or any number of them."""
+    if isinstance(events, NewEvent):
+        return [events]
+    batch: list[NewEvent] = list(events) if isinstance(events, Iterable) else [events]
+    for event in batch:
+        if not isinstance(event, NewEvent):
+            msg = f"events: {type(event).__name__} is no event to append; give NewEvent objects"
+            raise InvalidArgument(msg)
+    return batch
+
+
+def check_transaction(id: int) -> int:
+    """The id of a transaction, which is a place in the log."""
+    if not _is_integer(id) or not 0 <= id <= MAX_NUMBER:
+        msg = f"id: {id!r} is no transaction's; give the `id` of one that was begun"
+        raise InvalidArgument(msg)
+    return id
 
 
 def check_number(number: int) -> int:

@@ -11,6 +11,7 @@ from trio_extreme.errors import (
     ServerError,
     StreamDeleted,
     WrongExpectedVersion,
+    named,
 )
 from trio_extreme.events import JSON_CONTENT
 from trio_extreme.operations.base import AskAgain, Operation, Resend, right_denied, unknown_result
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 _Result = schema.OperationResult
 _SUCCESS = _Result.Success
-_TIMEOUTS = (_Result.PrepareTimeout, _Result.CommitTimeout, _Result.ForwardTimeout)
+TIMEOUTS = (_Result.PrepareTimeout, _Result.CommitTimeout, _Result.ForwardTimeout)
+"""The node gave up waiting for the others; they may have it all the same (docs/protocol.md, pitfall 21)."""
 
 
 class Append(Operation[WriteResult]):
@@ -44,10 +46,7 @@ class Append(Operation[WriteResult]):
         # NO_STREAM protects no events where the stream was soft-deleted since: then they would be numbered on, and
         # written twice. Writing nothing twice is writing nothing.
         self.resend = Resend.SAME_IDS if expected >= 0 or not events else Resend.LOOK_UP
-        size = sum([len(event.data) + len(event.metadata) for event in events])
-        if size > MAX_FRAME_SIZE:
-            msg = f"events: {size:,} bytes in one append; the limit of a frame is {MAX_FRAME_SIZE:,}: append fewer"
-            raise FrameTooLarge(msg, size, MAX_FRAME_SIZE)
+        check_size(events)
 
     @property
     def event_ids(self) -> Sequence[UUID]:
@@ -68,24 +67,15 @@ class Append(Operation[WriteResult]):
         message = schema.WriteEvents(
             event_stream_id=self._stream, expected_version=self._expected, require_master=self._require_master
         )
-        add = message.events.add
-        for event in self._events:
-            add(
-                event_id=event.id_bytes,
-                event_type=event.type,
-                data_content_type=JSON_CONTENT if event.is_json else 0,
-                metadata_content_type=0,
-                data=event.data,
-                metadata=event.metadata,
-            )
+        add_events(message, self._events)
         return message.SerializeToString()
 
     def read(self, payload: bytes) -> WriteResult:
         """Where the events are."""
         done = parse(schema.WriteEventsCompleted, payload)
         if done.result != _SUCCESS:
-            raise_refusal(done, self._stream, self._expected, _actual(done))
-        return WriteResult(done.first_event_number, done.last_event_number, _position(done))
+            raise_refusal(done.result, self._stream, self._expected, _actual(done))
+        return WriteResult(done.first_event_number, done.last_event_number, position_of(done))
 
 
 class Delete(Operation[DeleteResult]):
@@ -116,8 +106,8 @@ class Delete(Operation[DeleteResult]):
         done = parse(schema.DeleteStreamCompleted, payload)
         if done.result != _SUCCESS:
             actual = done.current_version if done.HasField("current_version") else None
-            raise_refusal(done, self._stream, self._expected, actual, right="$d")
-        return DeleteResult(_position(done))
+            raise_refusal(done.result, self._stream, self._expected, actual, right="$d")
+        return DeleteResult(position_of(done))
 
     def believes(self, refusal: ServerError) -> bool:
         """A version that is wrong is that of a stream that is not hard-deleted."""
@@ -141,32 +131,51 @@ def _actual(done: schema.WriteEventsCompleted) -> int | None:
     return None if done.HasField("commit_position") else 0
 
 
-def _position(done: schema.WriteEventsCompleted | schema.DeleteStreamCompleted) -> Position | None:
+def position_of(
+    done: schema.WriteEventsCompleted | schema.DeleteStreamCompleted | schema.TransactionCommitCompleted,
+) -> Position | None:
+    """Where in the log a write is; None where the server had it already and does not say."""
     if done.commit_position < 0:
         return None
     return Position(done.commit_position, done.prepare_position)
 
 
+def check_size(events: Sequence[NewEvent]) -> None:
+    """Refuse what is too much for one frame, before it is encoded. The frame itself is a little larger."""
+    size = sum([len(event.data) + len(event.metadata) for event in events])
+    if size > MAX_FRAME_SIZE:
+        msg = f"events: {size:,} bytes in one append; the limit of a frame is {MAX_FRAME_SIZE:,}: append fewer"
+        raise FrameTooLarge(msg, size, MAX_FRAME_SIZE)
+
+
+def add_events(message: schema.WriteEvents | schema.TransactionWrite, events: Sequence[NewEvent]) -> None:
+    """Put events into a request."""
+    add = message.events.add
+    for event in events:
+        add(
+            event_id=event.id_bytes,
+            event_type=event.type,
+            data_content_type=JSON_CONTENT if event.is_json else 0,
+            metadata_content_type=0,
+            data=event.data,
+            metadata=event.metadata,
+        )
+
+
 def raise_refusal(
-    done: schema.WriteEventsCompleted | schema.DeleteStreamCompleted,
-    stream: str,
-    expected: int,
-    actual: int | None,
-    *,
-    right: str = "$w",
+    result: int, stream: str, expected: int | None, actual: int | None = None, *, right: str = "$w"
 ) -> NoReturn:
     """Raise what a result other than Success means for a write to this stream."""
-    if done.result == _Result.WrongExpectedVersion:
+    if result == _Result.WrongExpectedVersion:
         raise WrongExpectedVersion(stream, expected, actual)
-    if done.result == _Result.StreamDeleted:
+    if result == _Result.StreamDeleted:
         raise StreamDeleted(stream)
-    if done.result == _Result.AccessDenied:
+    if result == _Result.AccessDenied:
         raise right_denied(stream, right)
-    if done.result == _Result.InvalidTransaction:
+    if result == _Result.InvalidTransaction:
         msg = "the transaction is not known to the server, or was committed already"
         raise InvalidTransaction(msg)
-    if done.result in _TIMEOUTS:
-        # The node gave up waiting for the others; they may have it all the same (docs/protocol.md, pitfall 21).
-        msg = f"the servers did not agree in time on a write to stream {stream!r}; it may have happened"
+    if result in TIMEOUTS:
+        msg = f"the servers did not agree in time on a write to {named(stream)}; it may have happened"
         raise AskAgain(OutcomeUnknown(msg), executed=True)
-    raise unknown_result("a write was answered", done.result)
+    raise unknown_result("a write was answered", result)
