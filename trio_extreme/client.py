@@ -182,7 +182,7 @@ class Connection:
         """Delete a stream: softly, so that appending recreates it, its numbers going on; or for ever.
 
         A soft delete drops the stream's metadata. `hard=True` writes a tombstone: nobody can ever use the name again.
-        Deleting what does not exist succeeds with ANY. Raises `WrongExpectedVersion` and `StreamDeleted`;
+        Deleting what does not exist succeeds with ANY and NO_STREAM. Raises `WrongExpectedVersion` and `StreamDeleted`;
         `OutcomeUnknown` where it was sent and no answer came. Cancelled after it was sent, it may have happened.
         """
         checks.check_stream(stream)

@@ -153,9 +153,9 @@ class ServerError(TrioExtremeError):
 class WrongExpectedVersion(ServerError):
     """The stream is not where the append, or the transaction, expected it; nothing was written.
 
-    `actual` is the number of its last event, -1 where it has none, and None where the server does not say (3.9, and
-    every server at a transaction's end). A transaction that is continued by its id knows neither of the others:
-    `stream` is empty, `expected` is None.
+    `actual` is the number of its last event, -1 where it has none, and None where the server does not say: 3.9 to an
+    append, servers before 21.10.2 to a delete, and later ones where it is 0, every server at a transaction's end. A
+    transaction that is continued by its id knows neither of the others: `stream` is empty, `expected` is None.
     """
 
     def __init__(self, stream: str, expected: int | None, actual: int | None) -> None:

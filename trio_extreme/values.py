@@ -154,6 +154,10 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class DeleteResult:
-    """What a delete did: where in the log its record is (the tombstone, or the stream's metadata)."""
+    """What a delete did: where in the log its record is (the tombstone, or the stream's metadata).
+
+    `position` is None where it was done already, and where a soft one found nothing to hide, of which servers since
+    21.10 make no record.
+    """
 
     position: Position | None

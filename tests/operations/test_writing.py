@@ -188,6 +188,30 @@ def test_wrong_expected_version_of_a_delete(fields: dict[str, int], actual: int 
 
 
 @pytest.mark.parametrize(
+    ("operation", "fields"),
+    [(delete(ANY), {"current_version": -1}), (delete(ANY), {}), (delete(NO_STREAM), {"current_version": -1})],
+)
+def test_a_soft_delete_that_finds_nothing_is_done(operation: Delete, fields: dict[str, int]) -> None:
+    """Servers from 21.10 on say WrongExpectedVersion to it: 3.3."""
+    assert operation.read(deleted(result=Result.WrongExpectedVersion, **fields)) == DeleteResult(None)
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        (delete(NO_STREAM), {"current_version": 5}),
+        (delete(NO_STREAM), {}),
+        (delete(3), {"current_version": -1}),
+        (delete(ANY, hard=True), {"current_version": -1}),
+        (delete(NO_STREAM, hard=True), {"current_version": -1}),
+    ],
+)
+def test_any_other_delete_that_finds_another_version_is_refused(operation: Delete, fields: dict[str, int]) -> None:
+    with pytest.raises(WrongExpectedVersion):
+        operation.read(deleted(result=Result.WrongExpectedVersion, **fields))
+
+
+@pytest.mark.parametrize(
     ("result", "error", "text"),
     [
         (Result.StreamDeleted, StreamDeleted, "stream 's' was deleted"),

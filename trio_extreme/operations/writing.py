@@ -15,7 +15,7 @@ from trio_extreme.errors import (
 )
 from trio_extreme.events import JSON_CONTENT
 from trio_extreme.operations.base import AskAgain, Operation, Resend, right_denied, unknown_result
-from trio_extreme.values import NO_STREAM, DeleteResult, Position, WriteResult
+from trio_extreme.values import ANY, NO_STREAM, DeleteResult, Position, WriteResult
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
 from trio_extreme.wire.framing import MAX_FRAME_SIZE
@@ -104,10 +104,20 @@ class Delete(Operation[DeleteResult]):
     def read(self, payload: bytes) -> DeleteResult:
         """Where the record of it is."""
         done = parse(schema.DeleteStreamCompleted, payload)
+        actual = done.current_version if done.HasField("current_version") else None
+        if done.result == _Result.WrongExpectedVersion and self._finds_nothing(actual):
+            return DeleteResult(None)
         if done.result != _SUCCESS:
-            actual = done.current_version if done.HasField("current_version") else None
             raise_refusal(done.result, self._stream, self._expected, actual, right="$d")
         return DeleteResult(position_of(done))
+
+    def _finds_nothing(self, actual: int | None) -> bool:
+        """Whether a wrong version means that there was never such a stream.
+
+        Older servers hide it then, which nobody can see. From 21.10 on they refuse that, though it be the version that
+        was expected (docs/protocol.md, 3.3); ANY is refused for nothing else.
+        """
+        return not self._hard and (self._expected == ANY or (self._expected == NO_STREAM and actual == NO_STREAM))
 
     def believes(self, refusal: ServerError) -> bool:
         """A version that is wrong is that of a stream that is not hard-deleted."""
