@@ -13,7 +13,7 @@ from hypothesis import settings
 from tests.helpers import assert_nothing_left
 from tests.leaks import run_watched
 from trio_extreme import Connection, open_connection
-from trio_extreme.embedded import Node, open_node
+from trio_extreme.embedded import VERSIONS, Node, open_node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -50,7 +50,11 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     return (yield)
 
 
-@pytest.fixture(params=["3.9.4", "4.1.1"])
+RARELY = [short for short, version in VERSIONS.items() if not version.is_recorded]
+"""What tests/test_versions.py tells of in short for each run, and the whole suite in the long one."""
+
+
+@pytest.fixture(params=["3.9.4", "4.1.1", *(pytest.param(short, marks=pytest.mark.long) for short in RARELY)])
 def version(request: pytest.FixtureRequest) -> str:
     """The server that the node takes for its model."""
     value: str = request.param

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from tests.helpers import new_events
-from tests.peer import ANONYMOUS, Call
+from tests.peer import Call
 from tests.rows.consuming import (
     assert_no_event,
     break_each,
@@ -32,7 +32,6 @@ from trio_extreme import (
     Event,
     FrameTooLarge,
     NewEvent,
-    open_connection,
 )
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ ADMIN = Credentials("admin", "changeit")
 async def test_rights_that_were_taken_meanwhile(conn: Connection, node: Node) -> None:
     await conn.append("people", new_events(1))
     async with (
-        open_connection(ANONYMOUS, connect=node.connect) as anybody,
+        connected(node, username="ops") as anybody,
         anybody.subscribe("people") as events,
         anybody.subscribe_live("people") as live,
         anybody.subscribe("people", credentials=ADMIN) as still,
