@@ -19,15 +19,18 @@ from trio_extreme import (
     NO_STREAM,
     STREAM_EXISTS,
     AccessDenied,
+    Acl,
     CaughtUp,
     Connected,
     Connection,
     Credentials,
+    DefaultAcl,
     EventNotFound,
     NewEvent,
     NotAuthenticated,
     Reconnected,
     StreamDeleted,
+    StreamMetadata,
     StreamMissing,
     StreamNotFound,
     WriteResult,
@@ -78,11 +81,6 @@ TOLD: set[str] = set()
 LATER = {
     "transaction",
     "continue_transaction",
-    "get_metadata",
-    "set_metadata",
-    "update_metadata",
-    "get_default_acl",
-    "set_default_acl",
     "scavenge",
     "create_persistent",
     "update_persistent",
@@ -331,6 +329,45 @@ async def hearing_what_comes(scene: Scene) -> None:
         assert await hear(events, 1) == await hear(log, 1) == [Reconnected(gap_possible=True)]
         await scene.conn.append("people", new_events(1))
         assert await take(events, 1) == await take(log, 1) == [3]
+
+
+@step("get_metadata", "set_metadata", "update_metadata")
+async def limits_and_rights(scene: Scene) -> None:
+    conn = scene.conn
+    await conn.append("people", new_events(3))
+    for stream in ("people", "nobody", "$system"):
+        assert (await conn.get_metadata(stream)).version == NO_STREAM
+    written = await conn.set_metadata("people", StreamMetadata(max_count=1, custom={"mine": 0}), expected=NO_STREAM)
+    assert written.last == 0
+    assert await numbers(conn.read_stream("people")) == [2]
+    metadata = await conn.get_metadata("people")
+    assert (metadata.max_count, metadata.custom, metadata.version) == (1, {"mine": 0}, 0)
+    metadata = await conn.update_metadata("people", max_count=None, acl=Acl(read="jane"))
+    assert (metadata.max_count, metadata.version) == (None, 1)
+    assert await numbers(conn.read_stream("people", credentials=JANE)) == [0, 1, 2]
+    with pytest.raises(AccessDenied):
+        await numbers(conn.read_stream("people", credentials=OPS))
+    with pytest.raises(WrongExpectedVersion) as caught:
+        await conn.set_metadata("people", StreamMetadata(), expected=0)
+    assert caught.value.actual == (1 if scene.is_since("4.1.1") else None)
+    await conn.delete_stream("people", expected=ANY)
+    assert (await conn.get_metadata("people")).custom == {}
+    await conn.delete_stream("people", expected=ANY, hard=True)
+    with pytest.raises(StreamDeleted):
+        await conn.get_metadata("people")
+
+
+@step("get_default_acl", "set_default_acl")
+async def rights_on_all_streams(scene: Scene) -> None:
+    conn = scene.conn
+    assert (await conn.get_default_acl()).version == NO_STREAM
+    await conn.append("people", new_events(1))
+    await conn.set_default_acl(DefaultAcl(user_streams=Acl(read="jane"), system_streams=Acl(read=["jane", "ops"])))
+    assert (await conn.get_default_acl()).user_streams.read == ("jane",)
+    assert await numbers(conn.read_stream("people", credentials=JANE)) == [0]
+    with pytest.raises(AccessDenied):
+        await numbers(conn.read_stream("people", credentials=OPS))
+    assert len(await numbers(conn.read_all(credentials=OPS))) == 2
 
 
 @step("read_stream", "read_event", "subscribe")
