@@ -146,6 +146,12 @@ class Desk:
     def new_caller(self) -> Caller:
         return Caller(self.service.receive, self.store.version)
 
+    def hear(self, command: int, message: Message | bytes = b"", credentials: Credentials | None = None) -> Reply:
+        """The first reply to somebody new."""
+        caller = self.new_caller()
+        caller.tell(pack(command, message, credentials))
+        return caller.replies.popleft()
+
     def ask(self, command: int, message: Message | bytes = b"", credentials: Credentials | None = ADMIN) -> Any:
         """The message of the one reply."""
         return self.caller.ask(command, message, credentials).message

@@ -38,7 +38,16 @@ def test_data_that_is_no_json_object_is_no_metadata(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [b'"$maxAge":"60"', b'"$tb":1.5', b'"$maxCount":true', b'"$acl":[]', b'"$acl":{"$r":1}', b'"$acl":{"$r":[1]}'],
+    [
+        b'"$maxAge":"60"',
+        b'"$tb":1.5',
+        b'"$maxCount":true',
+        b'"$cacheControl":"1"',
+        b'"$tmp":1',
+        b'"$acl":[]',
+        b'"$acl":{"$r":1}',
+        b'"$acl":{"$r":[1]}',
+    ],
 )
 def test_one_wrong_type_makes_all_metadata_empty(wrong: bytes) -> None:
     assert parse_metadata(b'{"$maxCount":3,' + wrong + b"}") == NO_METADATA
@@ -60,9 +69,20 @@ def test_an_age_beyond_the_longest_time_of_servers_makes_all_metadata_empty() ->
     assert parse_metadata(b'{"$maxCount":3,"$maxAge":922337203686}') == NO_METADATA
 
 
-def test_null_says_nothing() -> None:
-    assert parse_metadata(b'{"$maxCount":null,"$acl":null}') == NO_METADATA
-    assert parse_metadata(b'{"$acl":{"$r":null}}') == NO_METADATA
+@pytest.mark.parametrize("key", [b"$maxCount", b"$maxAge", b"$tb", b"$cacheControl", b"$acl", b"$tmp"])
+def test_null_is_a_wrong_type_too(key: bytes) -> None:
+    other = b"$maxAge" if key == b"$maxCount" else b"$maxCount"
+    assert parse_metadata(b'{"%s":3,"%s":null}' % (other, key)) == NO_METADATA
+
+
+def test_rights_nobody_knows_make_all_metadata_empty() -> None:
+    assert parse_metadata(b'{"$maxCount":3,"$acl":{"$x":"a"}}') == NO_METADATA
+    assert parse_settings(b'{"$userStreamAcl":{"$r":"a"},"$systemStreamAcl":{"$x":"a"}}') == (NO_ACL, NO_ACL)
+
+
+def test_what_is_not_utf_8_is_replaced_and_a_byte_order_mark_skipped() -> None:
+    assert parse_metadata(b'\xef\xbb\xbf{"$maxCount":3,"a":"\xff"}') == Metadata(3)
+    assert parse_metadata('{"$maxCount":3}'.encode("utf-16")) == NO_METADATA
 
 
 def test_an_empty_list_of_roles_is_not_the_same_as_none() -> None:

@@ -224,6 +224,10 @@ def allows_anonymous(desk: Desk) -> bool:
     return bool(desk.ask(Command.READ_EVENT, read_event("people", 0), None).result == EventResult.NoStream)
 
 
+def opens_nested_metastreams(desk: Desk) -> bool:
+    return bool(desk.ask(Command.READ_EVENT, read_event("$$$$people", -1)).result != EventResult.AccessDenied)
+
+
 @dataclass(frozen=True)
 class Row:
     """What the six servers do, in order; `section` is where docs/protocol.md says so."""
@@ -274,6 +278,7 @@ ROWS = [
     Row(has_memory_streams, "3.8: 23.10+", since(5)),
     Row(checks_access_first, "3.12: 20.6+ checks run before the operation in a gateway", since(3)),
     Row(allows_anonymous, "3.12: 23.6+", until(5)),
+    Row(opens_nested_metastreams, "3.12: `$$$$x`", since(3)),
 ]
 ELSEWHERE = {
     "name": "test_every_version_is_found",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_extreme.embedded.acl import DEFAULT_USERS, User
+from trio_extreme.embedded.acl import User, with_default_users
 from trio_extreme.embedded.connection import Connection
 from trio_extreme.embedded.faults import Faults
 from trio_extreme.embedded.line import Line
@@ -158,17 +158,18 @@ async def open_node(
     `VERSIONS` has the versions, of which two were recorded and the others are from the servers' sources. It listens
     on `port` of `host`, 0 for a free one, None for no socket at all: then only `node.connect` leads to it, which works
     under a mock clock. It knows the users `admin` and `ops`, both with the password `changeit`, and those given in
-    `users`, which may give these two another password. `tokens` are the bearer tokens that it takes in place of a name
-    and password, each with the name of the user whose it is; servers take them from 20.6 on. `now` is its calendar, in
-    seconds since 1970: events are dated by it and `$maxAge` counts from it; `random` makes its ids. With both given,
-    and no socket, it does the same each time.
+    `users` by login name: each `User` has a password and groups, and these two may get other passwords. `tokens` are
+    the bearer tokens that it takes in place of a name and password, each with the name of the user whose it is; servers
+    take them from 20.6 on. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge` counts
+    from it; `random` makes its ids. With both given, and no socket, it does the same each time.
 
     Leaving the block ends every connection, as a server does that shuts down, within half a second. Raises `OSError`
-    where it cannot listen and `InvalidArgument` for a version it does not know, and for tokens that it cannot take.
+    where it cannot listen and `InvalidArgument` for a version it does not know, and for users and tokens that it cannot
+    take.
     """
     random = random or Random()  # noqa: S311 - ids, not secrets
     store = Store(find_version(version), now=now, random=random)
-    accounts = {**DEFAULT_USERS, **(users or {})}
+    accounts = with_default_users(users or {})
     service = Service(store, accounts, _check_tokens(tokens or {}, accounts, store.version))
     node = Node(service, host, random)
     async with open_plain_nursery() as nursery:

@@ -150,7 +150,8 @@ class Store:
     def settings(self) -> tuple[Acl, Acl]:
         """The default rights on user streams and on system streams, where `$settings` gives any."""
         if self._settings is None:
-            last = self.storage.last_event(SETTINGS_STREAM)
+            is_gone = self.last_number(SETTINGS_STREAM) == WIDE_TOMBSTONE
+            last = None if is_gone else self.storage.last_event(SETTINGS_STREAM)
             self._settings = (NO_ACL, NO_ACL) if last is None else parse_settings(last.event.data)
         return self._settings
 
@@ -158,6 +159,11 @@ class Store:
     def allows_anonymous(self) -> bool:
         """Whether someone anonymous can have any rights."""
         return self.version.allows_anonymous
+
+    @property
+    def opens_nested_metastreams(self) -> bool:
+        """Whether anybody may read and write the metadata of a metastream."""
+        return self.version.opens_nested_metastreams
 
     def is_soft_deleted(self, stream: str) -> bool:
         """Whether `$tb` hides the whole stream, events to come included."""

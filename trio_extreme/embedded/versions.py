@@ -119,6 +119,8 @@ class ServerVersion:
     checks_access_first: bool
     #: Whether someone anonymous can have any rights on streams.
     allows_anonymous: bool
+    #: Whether `$$$$x` can be read and written by who may read and write the metadata of system streams, or by nobody.
+    opens_nested_metastreams: bool
 
 
 _MIB = 1024 * 1024
@@ -152,6 +154,7 @@ _V3 = ServerVersion(
     has_memory_streams=False,
     checks_access_first=False,
     allows_anonymous=True,
+    opens_nested_metastreams=False,
 )
 _V4 = replace(
     _V3,
@@ -186,6 +189,7 @@ _V20 = replace(
     checks_link_targets=False,
     skips_expired=True,
     checks_access_first=True,
+    opens_nested_metastreams=True,
 )
 _V22 = replace(
     _V20,
