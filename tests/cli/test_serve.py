@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.shell import Server, at_terminal, finished, read_until, started
+from trio_extreme.embedded import VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +35,30 @@ def test_it_says_where_it_listens_and_as_what(cli: Cli, version: str) -> None:
     assert f"listening at 127.0.0.1:{place['port']} as Event Store {version}" in result.err
     assert f"trio-extreme append people --url {url}" in result.err
     assert result.out == ""
+
+
+def test_a_server_has_a_short_name(cli: Cli) -> None:
+    with started("serve", "--port", "0", "--as", "20.10") as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["version"] == "20.10.6"
+
+
+def test_a_server_without_anonymous_users_says_as_whom_to_try_it(cli: Cli) -> None:
+    with started("serve", "--port", "0", "--as", "23.10") as process:
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        url = f"eventstore://admin:changeit@{place['host']}:{place['port']}"
+        assert cli("append", "people", "--url", url, stdin='{"type": "x"}').code == 0
+        process.send_signal(signal.SIGINT)
+        assert f"trio-extreme append people --url {url}" in finished(process).err
+
+
+def test_help_says_which_servers_were_recorded(cli: Cli) -> None:
+    lines = cli("serve", "--help").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    said = {words[0]: words[1:] for line in lines if (words := line.split(None, 2))}
+    for version in VERSIONS.values():
+        assert said[version.name] == ["recorded" if version.is_recorded else "sources", version.summary]
 
 
 def test_a_port_that_is_taken(cli: Cli, server: Server) -> None:

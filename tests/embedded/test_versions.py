@@ -56,7 +56,7 @@ def test_the_recorded_ones_are_those_that_there_are_recordings_of() -> None:
 
 def test_an_unknown_version_is_refused_with_those_there_are() -> None:
     known = r"3\.9\.4, 4\.1\.1, 5\.0, 20\.10, 22\.10, 23\.10"
-    with pytest.raises(InvalidArgument, match=rf"version: '4\.1' is none of those this node can be: {known}"):
+    with pytest.raises(InvalidArgument, match=rf"version: '4\.1' is none of those the node can be: {known}"):
         find_version("4.1")
 
 
@@ -284,6 +284,7 @@ ELSEWHERE = {
     "name": "test_every_version_is_found",
     "short": "test_every_version_is_found",
     "is_recorded": "test_the_recorded_ones",
+    "summary": "tests/cli/test_serve",
     "lacks": "test_service",
     "send_limit": "test_connection",
     "queue_limit": "test_connection",

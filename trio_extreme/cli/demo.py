@@ -15,10 +15,11 @@ from trio_extreme.cli.connecting import Target, find_target, parse_url
 from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.progress import ProgressBar
 from trio_extreme.cli.running import counted, notice, run
+from trio_extreme.cli.servers import as_option
 from trio_extreme.cli.story import Story
 from trio_extreme.cli.story_report import json_report, table_report
 from trio_extreme.client import open_connection
-from trio_extreme.embedded import VERSIONS, open_node
+from trio_extreme.embedded import open_node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -45,7 +46,7 @@ name, ok, detail), ok.
 @click.option(
     "--count", type=click.IntRange(min=1), help=f"Only so many of the newest commits; at most {MOST:,} if not said."
 )
-@click.option("--as", "version", type=click.Choice(list(VERSIONS)), default="4.1.1", help="What the embedded node is.")
+@as_option("What the embedded node is: see `trio-extreme serve --help`.")
 @click.option("--json", "as_json", is_flag=True, help="The result as a JSON line, on a terminal too.")
 @click.option(
     "--url",
@@ -103,5 +104,5 @@ async def _server(
         yield target.address, target.settings, None
         return
     async with open_node(version=version) as node:
-        name = f"an embedded node, Event Store {version} at {node.host}:{node.port}"
+        name = f"an embedded node, Event Store {node.version} at {node.host}:{node.port}"
         yield name, node.settings, partial(node.faults.restart, DOWN)

@@ -14,20 +14,22 @@ from trio_extreme.cli.connecting import Target
 from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.lines import dump
 from trio_extreme.cli.running import notice, run
-from trio_extreme.embedded import VERSIONS, Node, open_node
+from trio_extreme.cli.servers import SERVERS, as_option
+from trio_extreme.embedded import Node, open_node
 
 _PORT = 1113
 
 _EPILOG = """\
 \b
 The JSON line it prints has the keys host, port, version, username, password.
+
 """
 
 
-@click.command(short_help="Run a node for development and tests.", epilog=_EPILOG)
+@click.command(short_help="Run a node for development and tests.", epilog=_EPILOG + SERVERS)
 @click.option("--port", type=click.IntRange(0, 65_535), default=_PORT, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 is all of this machine's.")
-@click.option("--as", "version", type=click.Choice(list(VERSIONS)), default="4.1.1", help="The server to be.")
+@as_option("The server to be; see below.")
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
 def serve(*, port: int, host: str, version: str, as_json: bool) -> int:
     """Run an Event Store-compatible node until Ctrl-C, for development and tests.
@@ -51,7 +53,11 @@ async def _serve(port: int, host: str, version: str, *, as_json: bool) -> None:
 def _announce(node: Node) -> None:
     address = Target(node.settings).address
     notice(f"listening at {address} as Event Store {node.version}, its log in memory; Ctrl-C ends")
-    flag = "" if node.port == _PORT else f" --url eventstore://{address}"
+    flag = f" --url eventstore://{address}"
+    if not node.store.version.allows_anonymous:
+        flag = flag.replace("//", f"//{node.settings.username}:{node.settings.password}@")
+    elif node.port == _PORT:
+        flag = ""
     notice(f"try: trio-extreme watch people{flag}")
     notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
 

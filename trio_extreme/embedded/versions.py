@@ -46,6 +46,8 @@ class ServerVersion:
     short: str
     #: Whether it does what was recorded of that server; otherwise it does what its sources say.
     is_recorded: bool
+    #: What is new in it to its clients, for who has to choose one.
+    summary: str
     #: Commands that only later servers know. This one has no name for them in its refusal, but the number; that is how
     #: clients learn that it lacks them.
     lacks: frozenset[int]
@@ -129,6 +131,7 @@ _V3 = ServerVersion(
     name="3.9.4",
     short="3.9.4",
     is_recorded=True,
+    summary="32-bit event numbers",
     lacks=FILTERING,
     send_limit=None,
     watches_both_ways=False,
@@ -160,6 +163,7 @@ _V4 = replace(
     _V3,
     name="4.1.1",
     short="4.1.1",
+    summary="64-bit event numbers; who leaves 10 MiB unread is cut off",
     send_limit=10 * _MIB,
     tombstone=2**63 - 1,
     number_size=8,
@@ -172,6 +176,7 @@ _V5 = replace(
     name="5.0.11",
     short="5.0",
     is_recorded=False,
+    summary="asks for signs of life also where it says nothing",
     watches_both_ways=True,
     nameless_subscription=Nameless.EVERYTHING,
 )
@@ -179,6 +184,7 @@ _V20 = replace(
     _V5,
     name="20.10.6",
     short="20.10",
+    summary="filters; bearer tokens; links lead to whatever they name",
     lacks=frozenset(),
     takes_tokens=True,
     longest_name=127,
@@ -195,6 +201,7 @@ _V22 = replace(
     _V20,
     name="22.10.5",
     short="22.10",
+    summary="leaves zeros out; soft-deletes nothing that never was",
     narrows_numbers=False,
     omits_zeros=True,
     nameless_subscription=Nameless.EVERYTHING,
@@ -207,6 +214,7 @@ _V23 = replace(
     _V22,
     name="23.10.6",
     short="23.10",
+    summary="no rights for anonymous users",
     has_memory_streams=True,
     allows_anonymous=False,
 )
@@ -221,5 +229,5 @@ def find_version(name: str) -> ServerVersion:
         if name in (version.short, version.name):
             return version
     known = ", ".join(VERSIONS)
-    msg = f"version: {name!r} is none of those this node can be: {known}"
+    msg = f"version: {name!r} is none of those the node can be: {known}"
     raise InvalidArgument(msg)
