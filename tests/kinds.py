@@ -291,6 +291,13 @@ def _never() -> Iterator[Kind]:
     yield _committing(Resend.NEVER, "commit at any", ANY)
     yield _committing(Resend.NEVER, "commit what was begun elsewhere", None)
     yield never("write to a transaction", verb=write, command=Command.TRANSACTION_WRITE, answer=ADDED, event_ids=_IDS)
+    yield never(
+        "scavenge",
+        verb=lambda conn: conn.scavenge(),
+        command=Command.SCAVENGE_DATABASE,
+        answer=(Command.SCAVENGE_DATABASE_COMPLETED, schema.ScavengeDatabaseResponse(scavengeId="7")),
+        is_slow=True,
+    )
     for message in (
         _WRITE,
         _DELETE,

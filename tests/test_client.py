@@ -26,6 +26,8 @@ from trio_extreme import (
     NewEvent,
     OutcomeUnknown,
     Position,
+    ScavengeResult,
+    ScavengeStatus,
     StreamDeleted,
     StreamNotFound,
     Unsupported,
@@ -236,6 +238,26 @@ async def test_delete(hard: bool) -> None:
     sent = peer.last
     assert (sent.event_stream_id, sent.expected_version, sent.hard_delete, sent.require_master) == ("s", 7, hard, True)
     assert peer.log[-1].credentials == OPS
+
+
+async def test_scavenge() -> None:
+    done = schema.ScavengeDatabaseCompleted(result=0, total_time_ms=1500, total_space_saved=77)
+    server = Server(Command.SCAVENGE_DATABASE, done)
+    async with open_to(server) as conn:
+        result = await conn.scavenge(credentials=OPS)
+    assert result == ScavengeResult(ScavengeStatus.FINISHED, seconds=1.5, space_saved=77)
+    assert server.log[-1].credentials == OPS
+
+
+async def test_a_scavenge_that_takes_longer_than_a_call_may(nursery: trio.Nursery) -> None:
+    """It has no attempt timeout, and the server goes on after the call has given up."""
+    peer = Peer()
+    settings = ANONYMOUS.replace(attempt_timeout=1, operation_timeout=20)
+    async with open_to(peer, settings) as conn:
+        call = Call(nursery, conn.scavenge)
+        assert isinstance(await call.error(), OutcomeUnknown)
+        assert trio.current_time() == pytest.approx(20)
+    assert peer.commands() == [Command.SCAVENGE_DATABASE]
 
 
 # --- reading

@@ -139,7 +139,16 @@ def test_the_connection_says_what_cancelling_means() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        *("append", "delete_stream", "transaction", "set_metadata", "update_metadata", "set_default_acl", "execute"),
+        *(
+            "append",
+            "delete_stream",
+            "transaction",
+            "scavenge",
+            "set_metadata",
+            "update_metadata",
+            "set_default_acl",
+            "execute",
+        ),
         *("read_stream", "subscribe", "subscribe_live", "changes"),
     ],
 )

@@ -70,6 +70,8 @@ from trio_extreme.values import (
     ExpectedVersion,
     LogPlace,
     Position,
+    ScavengeResult,
+    ScavengeStatus,
     StreamPlace,
     WriteResult,
 )
@@ -136,6 +138,8 @@ __all__ = [
     "Reconnected",
     "Reconnecting",
     "RecordedEvent",
+    "ScavengeResult",
+    "ScavengeStatus",
     "ServerError",
     "Settings",
     "Statistics",

@@ -19,6 +19,7 @@ from trio_extreme.operations.following import LogTrack, StreamTrack
 from trio_extreme.operations.metadata import ReadDefaultAcl, ReadMetadata, SetDefaultAcl, SetMetadata
 from trio_extreme.operations.persistent import CreateGroup, DeleteGroup, UpdateGroup
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
+from trio_extreme.operations.scavenging import Scavenge
 from trio_extreme.operations.session import Ping, Raw
 from trio_extreme.operations.subscribing import ALL_STREAMS
 from trio_extreme.operations.transactions import Begun
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from trio_extreme.settings import Settings
     from trio_extreme.statistics import Statistics
     from trio_extreme.transport import Connect
-    from trio_extreme.values import Credentials, LogPlace, Place, StreamPlace
+    from trio_extreme.values import Credentials, LogPlace, Place, ScavengeResult, StreamPlace
 
 G = TypeVar("G", CreateGroup, UpdateGroup)
 
@@ -227,6 +228,18 @@ class Connection:
             require_master=require_master,
             credentials=credentials,
         )
+
+    async def scavenge(self, *, credentials: Credentials | None = None) -> ScavengeResult:
+        """Have the node free the space of what was deleted, truncated or has expired, and can be read no more.
+
+        Servers up to 4.1 answer when they have finished. Where that takes longer than `operation_timeout`, or the
+        connection breaks, it raises `OutcomeUnknown`, and the server goes on. Those from 5.0 answer at once that it has
+        begun. The result's `ScavengeStatus` tells which, and that another one is running already.
+
+        It concerns the one node that is asked, and is never asked for twice. Members of `$admins` and `$ops` may; for
+        others it raises `AccessDenied`. Cancelled after it was sent, it goes on.
+        """
+        return await self._engine.calls.call(Scavenge(), credentials)
 
     # --- groups of persistent subscriptions
 

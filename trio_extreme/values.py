@@ -161,3 +161,28 @@ class DeleteResult:
     """
 
     position: Position | None
+
+
+class ScavengeStatus(Enum):
+    """What became of a request to scavenge."""
+
+    #: It is done (servers up to 4.1 answer then).
+    FINISHED = "finished"
+    #: It has begun (servers from 5.0 answer then).
+    STARTED = "started"
+    #: Another one is running; this one was not begun.
+    IN_PROGRESS = "in progress"
+
+
+@dataclass(frozen=True, slots=True)
+class ScavengeResult:
+    """What a node said to a request to scavenge.
+
+    Servers up to 4.1 tell how many `seconds` it took and how many bytes of `space_saved`, which may be negative. Those
+    from 5.0 tell the `scavenge_id`, also of one that is running already. What was not told is None.
+    """
+
+    status: ScavengeStatus
+    seconds: float | None = None
+    space_saved: int | None = None
+    scavenge_id: str | None = None

@@ -31,6 +31,7 @@ from trio_extreme.operations.base import (
 )
 from trio_extreme.operations.metadata import ReadDefaultAcl, ReadMetadata, SetDefaultAcl, SetMetadata
 from trio_extreme.operations.reading import LAST, ReadAll, ReadEvent, ReadStream
+from trio_extreme.operations.scavenging import Scavenge
 from trio_extreme.operations.session import Identify, Ping
 from trio_extreme.operations.subscribing import Subscribe
 from trio_extreme.operations.transactions import Begun, CommitTransaction, StartTransaction, WriteTransaction
@@ -60,6 +61,7 @@ EVERY: list[Operation[Any]] = [
     StartTransaction(Begun("s", ANY), require_master=True),
     WriteTransaction(7, [], require_master=True),
     CommitTransaction(7, None, [], require_master=True),
+    Scavenge(),
 ]
 every = pytest.mark.parametrize("operation", EVERY, ids=lambda operation: type(operation).__name__)
 
