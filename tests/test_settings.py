@@ -15,6 +15,7 @@ from trio_extreme.values import Credentials
 DEFAULTS = {
     "host": "localhost",
     "port": 1113,
+    "protocol_version": 4,
     "connect_timeout": 3.0,
     "identify_timeout": 2.0,
     "reconnect_delay": 0.1,

@@ -25,6 +25,7 @@ from trio_extreme.operations.subscribing import ALL_STREAMS
 from trio_extreme.operations.transactions import Begun
 from trio_extreme.operations.writing import Append, Delete
 from trio_extreme.reading import LogReader, StreamReader
+from trio_extreme.settings import NARROW_VERSION
 from trio_extreme.tasks import open_plain_nursery
 from trio_extreme.transactions import Transaction
 from trio_extreme.transport import connect_tcp
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from trio_extreme.values import Credentials, LogPlace, Place, ScavengeResult, StreamPlace
 
 G = TypeVar("G", CreateGroup, UpdateGroup)
+V = TypeVar("V")
 
 GROUP_DEFAULTS = PersistentSettings()
 
@@ -167,7 +169,10 @@ class Connection:
         """
         batch = checks.check_events(events)
         operation = Append(
-            checks.check_stream(stream), batch, checks.check_expected(expected), require_master=require_master
+            checks.check_stream(stream),
+            batch,
+            checks.check_expected(self._fits("expected", expected)),
+            require_master=require_master,
         )
         return await self._engine.calls.call(operation, credentials)
 
@@ -187,7 +192,7 @@ class Connection:
         `OutcomeUnknown` where it was sent and no answer came. Cancelled after it was sent, it may have happened.
         """
         checks.check_stream(stream)
-        version = checks.check_expected(expected, exists=False)
+        version = checks.check_expected(self._fits("expected", expected), exists=False)
         return await self._engine.calls.call(
             Delete(stream, version, hard=hard, require_master=require_master), credentials
         )
@@ -209,7 +214,9 @@ class Connection:
         NO_STREAM after a look into the stream, and raises `OutcomeUnknown` with ANY. Cancelled while it is committed,
         it may have happened.
         """
-        begun = Begun(checks.check_stream(stream), checks.check_expected(expected, exists=False))
+        begun = Begun(
+            checks.check_stream(stream), checks.check_expected(self._fits("expected", expected), exists=False)
+        )
         return Transaction(self._engine.calls, begun, None, require_master=require_master, credentials=credentials)
 
     def continue_transaction(
@@ -338,7 +345,9 @@ class Connection:
         """
         checks.check_owner(stream)
         checks.check_document("metadata", metadata, StreamMetadata)
-        operation = SetMetadata(stream, metadata, checks.check_expected(expected), require_master=require_master)
+        operation = SetMetadata(
+            stream, metadata, checks.check_expected(self._fits("expected", expected)), require_master=require_master
+        )
         return await self._engine.calls.call(operation, credentials)
 
     async def update_metadata(
@@ -401,7 +410,9 @@ class Connection:
         cancelling.
         """
         checks.check_document("acl", acl, DefaultAcl)
-        operation = SetDefaultAcl(acl, checks.check_expected(expected), require_master=require_master)
+        operation = SetDefaultAcl(
+            acl, checks.check_expected(self._fits("expected", expected)), require_master=require_master
+        )
         return await self._engine.calls.call(operation, credentials)
 
     # --- reading
@@ -420,7 +431,7 @@ class Connection:
         Raises `EventNotFound`, `StreamNotFound`, `StreamDeleted`.
         """
         checks.check_stream(stream)
-        wanted = LAST if number is END else 0 if number is START else checks.check_number(number)
+        wanted = LAST if number is END else 0 if number is START else checks.check_number(self._fits("number", number))
         operation = ReadEvent(stream, wanted, resolve_links=resolve_links, require_master=require_master)
         return await self._engine.calls.call(operation, credentials)
 
@@ -445,7 +456,8 @@ class Connection:
         was.
         """
         checks.check_stream(stream)
-        place = checks.check_place_in_stream(start if start is not None else _default_start(backwards))
+        begin = start if start is not None else _default_start(backwards)
+        place = checks.check_place_in_stream(self._fits("start", begin))
         if place is END and not backwards:
             raise _forwards_from_end()
         return StreamReader(
@@ -542,7 +554,8 @@ class Connection:
         """
         checks.check_stream(stream)
         checks.check_one_place(start, after)
-        place = checks.check_place_in_stream(start) if after is None else checks.check_after_in_stream(after) + 1
+        first = checks.check_place_in_stream(self._fits("start", start))
+        place = first if after is None else checks.check_after_in_stream(self._fits("after", after)) + 1
 
         async def begin() -> StreamTrack:
             first = await self._next_number(stream, place, require_master=require_master, credentials=credentials)
@@ -636,6 +649,12 @@ class Connection:
         return LiveSubscription(
             self._engine, ALL_STREAMS, LogEvent, resolve_links=resolve_links, credentials=credentials
         )
+
+    def _fits(self, argument: str, value: V) -> V:
+        """What is given for a number of an event, if the connection can say it."""
+        if self._engine.settings.protocol_version == NARROW_VERSION:
+            checks.check_narrow(argument, value)
+        return value
 
     def _page_size(self, page_size: int | None) -> int:
         return self._engine.settings.page_size if page_size is None else checks.check_page_size(page_size)

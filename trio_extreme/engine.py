@@ -39,6 +39,7 @@ from trio_extreme.operations.features import TOKENS
 from trio_extreme.operations.session import Identify, Ping
 from trio_extreme.pending import SubscriptionSlot
 from trio_extreme.session import Session
+from trio_extreme.settings import NARROW_VERSION
 from trio_extreme.statistics import Counters, Statistics, SubscriptionStatistics
 from trio_extreme.tasks import open_plain_nursery
 
@@ -149,10 +150,8 @@ class Engine:
 
     async def _introduce(self, session: Session) -> None:
         """Say who we are, then prove the default credentials: Authenticate would poison what follows (pitfall 13)."""
-        name = self.settings.connection_name or f"{socket.gethostname()}:{os.getpid()}"
-        with trio.move_on_after(self.settings.identify_timeout):
-            if not await self.calls.ask(session, Identify(name), b""):
-                logger.info("the server is older than 3.9.4: it does not know IdentifyClient")
+        if self.settings.protocol_version != NARROW_VERSION:
+            await self._identify(session)
         try:
             with trio.fail_after(self.settings.attempt_timeout):
                 await self.calls.ask(session, Ping(), self.calls.credentials)
@@ -163,6 +162,13 @@ class Engine:
             if self.settings.token:
                 raise _without_tokens(session, error) from error
             raise
+
+    async def _identify(self, session: Session) -> None:
+        """And that we take 64-bit numbers. Who never says so is given them cut to 32 bits (docs/protocol.md, 1.3)."""
+        name = self.settings.connection_name or f"{socket.gethostname()}:{os.getpid()}"
+        with trio.move_on_after(self.settings.identify_timeout):
+            if not await self.calls.ask(session, Identify(name), b""):
+                logger.info("the server is older than 3.9.4: it does not know IdentifyClient")
 
     def _open(self, session: Session, nursery: trio.Nursery) -> None:
         """Let in first what lasts, then what was kept, then what is new."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MAX_FRAME = 64 * 1024 * 1024
 MAX_NAME = 1000
+NARROW_VERSION, WIDE_VERSION = 3, 4
+"""What `protocol_version` may be. These numbers are the clients': on the wire they are told apart by IdentifyClient."""
 _MIB = 1024 * 1024
 
 
@@ -38,6 +40,9 @@ class Settings:
     #: Refuse everything that could change something with `ReadOnly`, before anything is sent. What is left is reading,
     #: subscribing, also to persistent groups that exist, and ping.
     read_only: bool = False
+    #: 4, or 3 not to say who we are, as clients of old do. Servers up to 21.10 then cut event numbers to 32 bits; to
+    #: later ones it makes no difference. Numbers from 2,147,483,647 on are refused, and no stream is followed so far.
+    protocol_version: int = 4
 
     #: For the TCP connection.
     connect_timeout: float = 3.0
@@ -107,6 +112,7 @@ class Settings:
             if getattr(self, name) is not None:
                 _check_integer(name, getattr(self, name), 1)
         _check_integer("port", self.port, 1, 65_535)
+        _check_integer("protocol_version", self.protocol_version, NARROW_VERSION, WIDE_VERSION)
         if not isinstance(self.read_only, bool):
             msg = f"read_only: {self.read_only!r} is neither True nor False"
             raise InvalidArgument(msg)

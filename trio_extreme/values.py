@@ -12,6 +12,9 @@ from trio_extreme.errors import InvalidArgument
 MAX_NUMBER = 2**63 - 1
 """The largest event number. No event has it but the tombstone of a hard-deleted stream."""
 
+MAX_NARROW_NUMBER = 2**31 - 1
+"""The same where numbers have 32 bits: on servers up to 3.9, and with `protocol_version=3`."""
+
 MAX_READ = 4096
 """Events a server gives in one page at most."""
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeVar
+from typing import Literal, TypeGuard, TypeVar
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.events import NewEvent
 from trio_extreme.groups import MAX_INT32, NakAction, PersistentSettings
 from trio_extreme.metadata import is_metastream, stream_of
-from trio_extreme.values import ALL, MAX_NUMBER, MAX_READ, ExpectedVersion, Place, Position, utf8_size
+from trio_extreme.values import (
+    ALL,
+    MAX_NARROW_NUMBER,
+    MAX_NUMBER,
+    MAX_READ,
+    ExpectedVersion,
+    Place,
+    Position,
+    utf8_size,
+)
 
 MAX_MESSAGE = 64 * 1024
 """Bytes of a reason why an event was not handled."""
@@ -115,6 +124,16 @@ def check_expected(expected: int, *, exists: bool = True) -> int:
     return int(expected)
 
 
+def check_narrow(argument: str, value: object) -> None:
+    """A number of an event, where the connection's numbers have 32 bits. The last of them is the tombstone's."""
+    if _is_integer(value) and value >= MAX_NARROW_NUMBER:
+        msg = (
+            f"{argument}: {value!r} is beyond {MAX_NARROW_NUMBER - 1:,}, the last event number of 32 bits; "
+            "connect with protocol_version=4 for larger ones"
+        )
+        raise InvalidArgument(msg)
+
+
 def _can_be_expected(expected: int) -> bool:
     return 0 <= expected < MAX_NUMBER or expected in _NAMED_VERSIONS
 
@@ -218,5 +237,5 @@ def _is_in_log(place: Position) -> bool:
     return min(place.commit, place.prepare) >= 0 and max(place.commit, place.prepare) <= MAX_NUMBER
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
+from trio_extreme.errors import ProtocolError
 from trio_extreme.events import Event, Events, LogEvent, PushedEvent
 from trio_extreme.operations.reading import LAST, LogPage, ReadAll, ReadStream, StreamPage
 from trio_extreme.values import Position
@@ -131,7 +132,7 @@ class StreamTrack(Track[Event, StreamPage]):
     def _take_one_by_one(self, messages: Sequence[ResolvedEvent]) -> Pushed[Event]:
         new: list[ResolvedEvent] = []
         for index, message in enumerate(messages):
-            number = _number(message)
+            number = _checked(_number(message))
             if number > self.next:
                 self._target = _number(messages[-1])
                 self._withheld = messages[index:]
@@ -145,7 +146,7 @@ class StreamTrack(Track[Event, StreamPage]):
     def aim(self, confirmation: Confirmation) -> None:
         """Up to the stream's last number is to be read."""
         assert confirmation.last_number is not None
-        self._target = self._last_known = confirmation.last_number
+        self._target = self._last_known = _checked(confirmation.last_number)
         self._withheld = ()
 
     @property
@@ -301,3 +302,11 @@ def _number(message: ResolvedEvent) -> int:
 
 def _position(message: ResolvedEvent) -> Position:
     return Position(message.commit_position, message.prepare_position)
+
+
+def _checked(number: int) -> int:
+    """A number that can be one: cut to 32 bits, those that need more are negative, and would be taken for old ones."""
+    if number < LAST:
+        msg = f"the peer says {number} for an event number; protocol_version=3 cannot follow beyond 32 bits, 4 can"
+        raise ProtocolError(msg)
+    return number

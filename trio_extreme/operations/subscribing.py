@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from trio_extreme.errors import DropReason, ProtocolError, ServerError, SubscriptionDropped
 from trio_extreme.operations.base import AskAgain, Operation, right_denied
-from trio_extreme.values import ALL
+from trio_extreme.values import ALL, MAX_NARROW_NUMBER, MAX_NUMBER
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
 
@@ -16,7 +16,7 @@ ALL_STREAMS = ""
 """How the wire names the log of all streams when it is subscribed to."""
 
 
-TOMBSTONE_NUMBERS = (2**63 - 1, 2**31 - 1)
+TOMBSTONE_NUMBERS = (MAX_NUMBER, MAX_NARROW_NUMBER)
 """The numbers of the last event of a hard-deleted stream: the second for 3.9, and for who never identified."""
 
 
