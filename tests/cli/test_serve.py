@@ -15,6 +15,7 @@ from trio_extreme.embedded import VERSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.cli.shell import Result
 
@@ -99,3 +100,40 @@ def test_its_output_may_be_closed() -> None:
         process.stdout.close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 143
+
+
+def test_it_keeps_its_log_in_a_file(cli: Cli, tmp_path: Path) -> None:
+    file = str(tmp_path / "node.db")
+    for count in (1, 2):
+        with started("serve", "--port", "0", "--persist", file) as process:
+            assert process.stdout is not None
+            place = json.loads(process.stdout.readline())
+            url = f"eventstore://127.0.0.1:{place['port']}"
+            assert cli("append", "people", "--url", url, stdin='{"type": "x"}').code == 0
+            assert len(cli("read", "people", "--url", url).out.splitlines()) == count
+            # A kill leaves what a power cut does not.
+            process.kill()
+            result = finished(process)
+        assert place["persist"] == file
+        assert f"its log in {file}" in result.err
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"my notes", "is no file of a node"), (None, "is in use by another node, process")],
+)
+def test_a_file_that_cannot_be_used_is_a_sentence(
+    cli: Cli, tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
+    file = tmp_path / "node.db"
+    with started("serve", "--port", "0", "--persist", str(file)) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        if content is not None:
+            file = tmp_path / "notes.txt"
+            file.write_bytes(content)
+        result = cli("serve", "--port", "0", "--persist", str(file))
+        process.kill()
+    assert (result.code, result.out) == (1, "")
+    assert result.err.startswith(f"Error: {file} {sentence}")
+    assert len(result.err.splitlines()) == 1

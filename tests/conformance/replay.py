@@ -10,13 +10,14 @@ import trio
 
 from tests.conformance.compare import Answer, Conversation, read_answer
 from tests.conformance.recorded import Note, RecordedFrame, Recording
-from trio_extreme.embedded import open_node
+from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import FrameBuffer, encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 NOT_YET = ("TransactionStart",)
 """Requests inside the replayed recordings that this node does not know yet."""
@@ -50,8 +51,8 @@ def own_ids(recording: Recording) -> set[str]:
     return {event["event_id"] for message in messages for event in message.get("events", ())}
 
 
-async def replay(recording: Recording) -> Conversation:
-    """What the embedded node of this version answers."""
+async def replay(recording: Recording, path: Path | None = None) -> Conversation:
+    """What the embedded node of this version answers, with its log in memory or in a file."""
     answers: list[Answer] = []
     closed = trio.Event()
 
@@ -64,7 +65,10 @@ async def replay(recording: Recording) -> Conversation:
     def now() -> float:
         return _START + trio.current_time()
 
-    async with open_node(port=None, version=recording.version, now=now) as node, trio.open_nursery() as nursery:
+    async with (
+        open_node(port=None, version=recording.version, path=path, now=now, run_sync=run_inline) as node,
+        trio.open_nursery() as nursery,
+    ):
         stream = await node.connect("recorded", 1113)
         nursery.start_soon(collect, stream)
         start = trio.current_time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from trio_extreme.errors import ProtocolError
 from trio_extreme.values import Credentials
 from trio_extreme.wire.commands import MESSAGES, Command, decode_payload
 from trio_extreme.wire.framing import AUTHENTICATED, decode_credentials, encode_credentials, encode_frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RECORDINGS = [load(version, scenario) for version in VERSIONS for scenario in scenarios(version)]
 
@@ -74,8 +77,12 @@ def without_prefixes(value: Any) -> Any:
     return re.sub(r"^[A-Za-z_]+__", "", value) if isinstance(value, str) else value
 
 
+@pytest.mark.parametrize("persists", [False, True])
 @pytest.mark.parametrize("recording", REPLAYED, ids=str)
-async def test_the_node_answers_as_the_server_did(recording: Recording, autojump_clock: None) -> None:
-    theirs, ours = recorded_conversation(recording), await replay(recording)
+async def test_the_node_answers_as_the_server_did(
+    recording: Recording, tmp_path: Path, autojump_clock: None, *, persists: bool
+) -> None:
+    path = tmp_path / "node.db" if persists else None
+    theirs, ours = recorded_conversation(recording), await replay(recording, path)
     found = differences(theirs, ours, own_streams=own_streams(recording), own_ids=own_ids(recording))
     assert found == []

@@ -10,6 +10,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.embedded.talk import ADMIN, Talk, append, new_event, new_events, new_id, pack, read_stream, subscribe
 from trio_extreme.embedded.acl import DEFAULT_USERS
+from trio_extreme.embedded.commits import Commits, run_inline
 from trio_extreme.embedded.connection import Connection
 from trio_extreme.embedded.line import Line
 from trio_extreme.embedded.memory import MemoryStream, memory_connection
@@ -31,10 +32,15 @@ def new_service(version: str = "4.1.1") -> Service:
     return Service(Store(find_version(version)), DEFAULT_USERS)
 
 
+def new_connection(service: Service, stream: MemoryStream) -> Connection:
+    line = Line(Timetable())
+    return Connection(service, stream, Random(1), line, Commits(service.store.storage, run_inline, line, lambda: None))
+
+
 @asynccontextmanager
 async def serving(service: Service, capacity: int = 256 * 1024) -> AsyncIterator[tuple[Connection, Talk]]:
     ours, theirs = memory_connection(capacity)
-    connection = Connection(service, ours, Random(1), Line(Timetable()))
+    connection = new_connection(service, ours)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(connection.run)
         yield connection, Talk(theirs)
@@ -138,7 +144,7 @@ class Resetting(MemoryStream):
 async def test_a_reset_ends_it(autojump_clock: None) -> None:
     ours, theirs = memory_connection()
     ours.__class__ = Resetting
-    await Connection(new_service(), ours, Random(1), Line(Timetable())).run()
+    await new_connection(new_service(), ours).run()
     assert await theirs.receive_some() == b""
 
 

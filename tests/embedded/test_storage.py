@@ -1,22 +1,45 @@
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.embedded.talk import new_event
 from trio_extreme.embedded.records import WIDE_TOMBSTONE, Place, Record, make_event, make_record
+from trio_extreme.embedded.sqlite_storage import SqliteStorage
 from trio_extreme.embedded.storage import Batch, Mark, MemoryStorage
+from trio_extreme.embedded.versions import find_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from trio_extreme.embedded.storage import Storage
 
 
-@pytest.fixture
-def storage() -> Storage:
-    return MemoryStorage()
+class Committing(SqliteStorage):
+    """Where what is added is read from the file, and not from memory."""
+
+    def add(self, batch: Batch) -> None:
+        super().add(batch)
+        commit(self)
+
+
+def commit(storage: Storage) -> None:
+    if isinstance(storage, SqliteStorage):
+        group = storage.take()
+        storage.write(group)
+        storage.settle(group)
+
+
+@pytest.fixture(params=[MemoryStorage, SqliteStorage, Committing])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
+    if request.param is MemoryStorage:
+        yield MemoryStorage()
+    else:
+        with closing(request.param(tmp_path / "node.db", find_version("4.1.1"))) as storage:
+            yield storage
 
 
 def add(storage: Storage, stream: str, numbers: Iterable[int]) -> Sequence[Record]:
@@ -119,6 +142,7 @@ def test_what_is_removed_leaves_holes_and_marks(storage: Storage) -> None:
     people = add(storage, "people", range(5))
     others = add(storage, "others", range(2))
     storage.remove([people[0], people[2], people[3], others[0]])
+    commit(storage)
     assert numbers(storage.events("people", 0, 10)) == [1, 4]
     assert numbers(storage.events("people", 2, 4)) == [4]
     assert (storage.event("people", 2), storage.event("people", 4)) == (None, people[4])
@@ -132,6 +156,7 @@ def test_a_buried_stream_can_lose_all_its_events(storage: Storage) -> None:
     people = add(storage, "people", range(2))
     add(storage, "people", [WIDE_TOMBSTONE])
     storage.remove(people)
+    commit(storage)
     assert (storage.last_number("people"), storage.last_event("people")) == (WIDE_TOMBSTONE, None)
     assert list(storage.events("people", 0, 10)) == []
     assert len(log(storage)) == 1

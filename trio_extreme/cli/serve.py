@@ -21,7 +21,8 @@ _PORT = 1113
 
 _EPILOG = """\
 \b
-The JSON line it prints has the keys host, port, version, username, password.
+The JSON line it prints has the keys host, port, version, username, password,
+persist.
 
 """
 
@@ -30,29 +31,32 @@ The JSON line it prints has the keys host, port, version, username, password.
 @click.option("--port", type=click.IntRange(0, 65_535), default=_PORT, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 is all of this machine's.")
 @as_option("The server to be; see below.")
+@click.option("--persist", type=click.Path(), metavar="FILE", help="Keep the log in this file; made where it is not.")
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
-def serve(*, port: int, host: str, version: str, as_json: bool) -> int:
+def serve(*, port: int, host: str, version: str, persist: str | None, as_json: bool) -> int:
     """Run an Event Store-compatible node until Ctrl-C, for development and tests.
 
-    It keeps its log in memory: when it ends, all is gone. Users are admin and ops, both with the password changeit.
+    Its log is in memory, and gone when it ends, unless --persist names a file for it. Users are admin and ops, both
+    with the password changeit.
     """
-    return run(partial(_serve, port, host, version, as_json=as_json or not output.is_terminal()))
+    return run(partial(_serve, port, host, version, persist, as_json=as_json or not output.is_terminal()))
 
 
-async def _serve(port: int, host: str, version: str, *, as_json: bool) -> None:
+async def _serve(port: int, host: str, version: str, persist: str | None, *, as_json: bool) -> None:
     async with AsyncExitStack() as stack:
         try:
-            node = await stack.enter_async_context(open_node(port=port, host=host, version=version))
+            node = await stack.enter_async_context(open_node(port=port, host=host, version=version, path=persist))
         except OSError as error:
             raise _refused(error, host, port) from error
-        _announce(node)
-        await output.write(_line(node) if as_json else b"")
+        _announce(node, persist)
+        await output.write(_line(node, persist) if as_json else b"")
         await trio.sleep_forever()
 
 
-def _announce(node: Node) -> None:
+def _announce(node: Node, persist: str | None) -> None:
     address = Target(node.settings).address
-    notice(f"listening at {address} as Event Store {node.version}, its log in memory; Ctrl-C ends")
+    where = "memory" if persist is None else persist
+    notice(f"listening at {address} as Event Store {node.version}, its log in {where}; Ctrl-C ends")
     flag = f" --url eventstore://{address}"
     if not node.store.version.allows_anonymous:
         flag = flag.replace("//", f"//{node.settings.username}:{node.settings.password}@")
@@ -62,10 +66,10 @@ def _announce(node: Node) -> None:
     notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
 
 
-def _line(node: Node) -> bytes:
+def _line(node: Node, persist: str | None) -> bytes:
     settings = node.settings
     keys = {"host": node.host, "port": node.port, "version": node.version}
-    return dump(keys | {"username": settings.username, "password": settings.password}) + b"\n"
+    return dump(keys | {"username": settings.username, "password": settings.password, "persist": persist}) + b"\n"
 
 
 def _refused(error: OSError, host: str, port: int) -> CommandFailed:

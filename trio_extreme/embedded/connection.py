@@ -2,6 +2,7 @@
 
 Rule 1: only the writer sends, so that a slow client blocks nothing but its own writer.
 Rule 2: queueing never waits. A client that does not read is cut off by the send limit, as real servers do.
+Rule 3: what was said after a write is kept back until that write is on the disk. Signs of life are not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_extreme.embedded.clients import Client
+from trio_extreme.embedded.storage import StorageError
 from trio_extreme.errors import ProtocolError
 from trio_extreme.tasks import open_plain_nursery
 from trio_extreme.transport import READ_SIZE
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from random import Random
 
+    from trio_extreme.embedded.commits import Commits
     from trio_extreme.embedded.line import Line
     from trio_extreme.embedded.service import Service
 
@@ -36,12 +39,16 @@ _YIELD_AFTER = 32
 """Packages answered before other tasks get their turn; none may starve beside a client that sends without pause."""
 _GRACE = 1.0
 """Seconds that last words get."""
+_COMMAND = 4
+"""Where in a frame its command is."""
+_SIGNS_OF_LIFE = frozenset((Command.HEARTBEAT_REQUEST, Command.HEARTBEAT_RESPONSE))
+"""What depends on nothing that was written."""
 
 
 class Connection:
     """One client that is connected, from its first byte to the closing of its stream."""
 
-    def __init__(self, service: Service, stream: trio.abc.Stream, random: Random, line: Line) -> None:
+    def __init__(self, service: Service, stream: trio.abc.Stream, random: Random, line: Line, commits: Commits) -> None:
         self.client = Client(service.store.version, self._send, self.hang_up)
         #: The package that is being answered.
         self.asked: Frame | None = None
@@ -51,10 +58,15 @@ class Connection:
         self.on_its_way = 0
         self._service = service
         self._line = line
+        self._commits = commits
         self._stream = stream
         self._random = random
         self._queue: deque[bytes] = deque()
         self._unsent = 0
+        # Packages that are kept back, each with how many changes must be on the disk before it.
+        self._kept: deque[tuple[int, bytes]] = deque()
+        self._kept_size = 0
+        self._waits = False
         self._idle_writer = trio.lowlevel.ParkingLot()
         self._received = self._sent = 0
         self._vanished = False
@@ -80,6 +92,7 @@ class Connection:
     def cut(self) -> None:
         """End it at once, without a word, as a network does."""
         self.hanging_up = True
+        self._kept.clear()
         self._scope.cancel()
 
     def vanish(self) -> None:
@@ -108,6 +121,9 @@ class Connection:
             self.cut()
         except ProtocolError as error:
             self._service.hang_up(self.client, f"Invalid TCP frame received. Error: {error}.")
+        except StorageError as error:
+            self._commits.fail(error)
+            self.cut()
 
     async def _answer(self, frames: Sequence[Frame]) -> None:  # noqa: ASYNC910 - the reader waits for the socket next
         for index, frame in enumerate(frames, 1):
@@ -116,7 +132,7 @@ class Connection:
             self.asked = frame
             self._service.receive(self.client, frame)
             self.asked = None
-            if self._unsent > _PIECE:
+            if self._unsent + self._kept_size > _PIECE or self._commits.is_crowded:
                 await self._let_writer_go_on()
             elif index % _YIELD_AFTER == 0:
                 await self._line.go_on()
@@ -132,7 +148,12 @@ class Connection:
 
         Real servers read and send at the same time, so who asks for many pages at once and reads them is not cut off
         by the send limit. Who does not read makes no progress here, and is waited for no more than by a real server.
+        What waits for the disk is waited for, or memory would fill with it.
         """
+        if self._kept_size > _PIECE or self._commits.is_crowded:
+            self._waits = True
+            await self._commits.pass_by()
+            self._waits = False
         idle_turns = 0
         while self._unsent > _PIECE and idle_turns < _IDLE_TURNS:
             unsent = self._unsent
@@ -141,7 +162,7 @@ class Connection:
 
     async def _write(self) -> None:  # noqa: ASYNC910 - it ends with the connection
         try:
-            while self._queue or self.on_its_way or not self.hanging_up:
+            while self._queue or self._kept or self.on_its_way or not self.hanging_up:
                 if self._queue:
                     await self._send_pieces(memoryview(self._take()))
                 else:
@@ -172,7 +193,8 @@ class Connection:
     async def _watch(self) -> None:
         """Ask for a sign of life after an interval of silence, and hang up without a word where none comes.
 
-        Any bytes are one: what they say is not looked at.
+        Any bytes are one: what they say is not looked at. Who is not listened to, because the disk is slow, need not
+        give any.
         """
         version = self._service.store.version
         received = sent = 0
@@ -187,7 +209,7 @@ class Connection:
             if is_silent:
                 await trio.sleep(version.heartbeat_timeout)
                 await self._line.go_on()
-                if self._received == received:
+                if self._received == received and not self._waits:
                     self.cut()
                 if version.watches_both_ways:
                     waited = version.heartbeat_timeout
@@ -210,13 +232,28 @@ class Connection:
 
     def queue(self, frame: bytes) -> None:
         """Send a frame after those that are queued: the last step, for the line to take where a fault delays it."""
-        self._queue.append(frame)
-        self._unsent += len(frame)
+        if self._commits.is_done or frame[_COMMAND] in _SIGNS_OF_LIFE:
+            self._queue.append(frame)
+            self._unsent += len(frame)
+            self._idle_writer.unpark()
+        else:
+            self._kept.append((self._commits.written, frame))
+            self._kept_size += len(frame)
+
+    def release(self) -> None:
+        """Send what was kept back for the writes that are on the disk now."""
+        durable = self._commits.durable
+        while self._kept and self._kept[0][0] <= durable:
+            frame = self._kept.popleft()[1]
+            self._kept_size -= len(frame)
+            self._queue.append(frame)
+            self._unsent += len(frame)
         self._idle_writer.unpark()
 
     def _overflow(self, text: str) -> None:
         """Close at once: the reason comes after whatever is being sent, if the client reads it in time."""
         self._queue.clear()
+        self._kept.clear()
         self._line.pass_on(self, encode_frame(Command.BAD_REQUEST, NO_CORRELATION, text.encode()))
         self.hang_up()
 

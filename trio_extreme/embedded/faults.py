@@ -210,16 +210,17 @@ class Faults:
 
         What was written is kept, and which event ids were written of late is forgotten: whoever appends again what was
         written before, with ANY, writes it twice. Gracefully, subscriptions are told that they end and what was
-        answered is still sent; else connections are cut. A node that was paused runs again.
+        answered is still sent; else connections are cut, and a node with a file opens that again: what was not yet
+        committed, and so not answered, is lost. A node that was paused runs again.
         """
         _check_seconds(down)
         self._note("restart", f"{'graceful' if graceful else 'killed'}, {self._everybody()}")
-        self._service.store.forget_recent()
         for connection in self._connections:
             if graceful:
                 connection.shut_down()
             else:
                 connection.cut()
+        self._service.store.restart(crashed=not graceful)
         self._pause.end()
         if down:
             self._down.begin("down", down)

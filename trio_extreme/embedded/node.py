@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_extreme.embedded.acl import User, with_default_users
+from trio_extreme.embedded.commits import Commits, in_a_thread, open_storage
 from trio_extreme.embedded.connection import Connection
 from trio_extreme.embedded.faults import Faults
 from trio_extreme.embedded.line import Line
@@ -27,8 +28,10 @@ from trio_extreme.tasks import open_plain_nursery
 from trio_extreme.values import Credentials
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from trio_extreme.embedded.commits import RunSync
     from trio_extreme.embedded.versions import ServerVersion
 
 _NAME_PORT = 1113
@@ -42,7 +45,7 @@ _RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 class Node:
     """A running node. `open_node` makes it."""
 
-    def __init__(self, service: Service, host: str, random: Random) -> None:
+    def __init__(self, service: Service, host: str, random: Random, run_sync: RunSync) -> None:
         self.host = host
         #: Where it listens; 1113 for a node without sockets, which only `connect` leads to.
         self.port = _NAME_PORT
@@ -55,6 +58,7 @@ class Node:
         self._all_ended = trio.lowlevel.ParkingLot()
         self._timetable = Timetable()
         self._line = Line(self._timetable)
+        self._commits = Commits(service.store.storage, run_sync, self._line, self._release)
         #: What can go wrong with it, for whoever tests a client: `node.faults.pause()`.
         self.faults = Faults(service, self._connections, self._line, self._timetable, random)
 
@@ -88,9 +92,13 @@ class Node:
         return theirs
 
     def _admit(self, stream: trio.abc.Stream) -> Connection:
-        connection = Connection(self._service, stream, self._random, self._line)
+        connection = Connection(self._service, stream, self._random, self._line, self._commits)
         self._connections[connection] = None
         return connection
+
+    def _release(self) -> None:
+        for connection in self._connections:
+            connection.release()
 
     async def _serve_socket(self, stream: trio.SocketStream) -> None:
         if self.faults.refuses_connections:
@@ -124,6 +132,9 @@ class Node:
             async with open_plain_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._timetable.run)
+                nursery.start_soon(self._commits.run)
+                # What a new log begins with.
+                await self._commits.pass_by()
                 if port is not None:
                     await nursery.start(self._listen, port)
                 task_status.started(scope)
@@ -148,12 +159,18 @@ async def open_node(
     port: int | None = 0,
     host: str = "127.0.0.1",
     version: str = "4.1.1",
+    path: str | os.PathLike[str] | None = None,
     users: Mapping[str, User] | None = None,
     tokens: Mapping[str, str] | None = None,
     now: Callable[[], float] = time.time,
     random: Random | None = None,
+    run_sync: RunSync | None = None,
 ) -> AsyncIterator[Node]:
-    """A node in this process, with an empty log in memory, that answers as a real server of `version` does.
+    """A node in this process that answers as a real server of `version` does.
+
+    It keeps its log in the file at `path`, an SQLite database that it makes where there is none: what is acknowledged
+    is on the disk then, and survives this process and a power cut (docs/embedded.md). Without a path the log is in
+    memory, and empty.
 
     `VERSIONS` has the versions, of which two were recorded and the others are from the servers' sources. It listens
     on `port` of `host`, 0 for a free one, None for no socket at all: then only `node.connect` leads to it, which works
@@ -163,16 +180,23 @@ async def open_node(
     take them from 20.6 on. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge` counts
     from it; `random` makes its ids. With both given, and no socket, it does the same each time.
 
-    Leaving the block ends every connection, as a server does that shuts down, within half a second. Raises `OSError`
-    where it cannot listen and `InvalidArgument` for a version it does not know, and for users and tokens that it cannot
-    take.
+    `run_sync` is what waits for the disk, a thread if there is none: under a mock clock that takes `run_inline`, since
+    Trio's clock does not know of threads.
+
+    Leaving the block ends every connection, as a server does that shuts down, within half a second, and closes the
+    file. Raises `OSError` where it cannot listen, `InvalidArgument` for a version it does not know and for users and tokens that
+    it cannot take, and `StorageError` where the file cannot be used, which is not written to then. The same is raised,
+    and ends the block, where the file fails later: a disk is full, or damage is found.
     """
     random = random or Random()  # noqa: S311 - ids, not secrets
-    store = Store(find_version(version), now=now, random=random)
+    run_sync = run_sync or in_a_thread()
+    model = find_version(version)
     accounts = with_default_users(users or {})
-    service = Service(store, accounts, _check_tokens(tokens or {}, accounts, store.version))
-    node = Node(service, host, random)
-    async with open_plain_nursery() as nursery:
+    known_tokens = _check_tokens(tokens or {}, accounts, model)
+    async with open_storage(path, model, run_sync) as storage, open_plain_nursery() as nursery:
+        store = Store(model, storage=storage, now=now, random=random)
+        service = Service(store, accounts, known_tokens)
+        node = Node(service, host, random, run_sync)
         scope: trio.CancelScope = await nursery.start(node._run, port)  # noqa: SLF001 - one class in two pieces
         try:
             yield node

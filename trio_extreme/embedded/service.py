@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trio_extreme.embedded.acl import NO_TOKENS, Identity, User, authenticate
 from trio_extreme.embedded.clients import Client, Refusal, Request, require
 from trio_extreme.embedded.reads import Reads
+from trio_extreme.embedded.storage import StorageError
 from trio_extreme.embedded.subscriptions import Hub
 from trio_extreme.embedded.writes import Writes
 from trio_extreme.errors import ProtocolError
@@ -85,10 +86,13 @@ class Service:
     def receive(self, client: Client, frame: Frame) -> None:
         """Answer one package, if it is to be answered.
 
-        A bug that it finds here costs whoever sent it a BadRequest, as on real servers, and nobody the node.
+        A bug that it finds here costs whoever sent it a BadRequest, as on real servers, and nobody the node. Raises
+        `StorageError` where the node's file cannot be read.
         """
         try:
             self._receive(client, frame)
+        except StorageError:
+            raise
         except Exception as error:
             command, _, correlation, _ = frame
             logger.exception("the embedded node failed to answer %s", self._name(command))

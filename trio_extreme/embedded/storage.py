@@ -27,11 +27,24 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from trio_extreme.embedded.records import WIDE_TOMBSTONE
+from trio_extreme.errors import TrioExtremeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from trio_extreme.embedded.records import Place, Record
+
+
+class StorageError(TrioExtremeError):
+    """A node's file that cannot be used: in use by another node, damaged, of another program, or on a full disk.
+
+    The text names the file, says what is wrong, and what to do.
+    """
+
+    def __init__(self, text: str, path: str) -> None:
+        super().__init__(text)
+        #: The file, in full.
+        self.path = path
 
 
 class Mark(NamedTuple):
@@ -107,8 +120,13 @@ class Storage(Protocol):
     def remove(self, records: Iterable[Record]) -> None:
         """Take events out, tombstones included, and leave a mark where each was.
 
-        The last event of a stream must stay, unless a tombstone comes after it: its number is the stream's last one.
+        They may be seen until that has reached the disk. The last event of a stream must stay, unless a tombstone comes
+        after it: its number is the stream's last one.
         """
+        ...
+
+    def crash(self) -> None:
+        """Lose what is lost when a process is killed and started again: of a storage in memory nothing."""
         ...
 
 
@@ -236,3 +254,6 @@ class MemoryStorage:
         for stream in {record.stream for record in removed.values()}:
             left = [record for record in self._streams[stream] if _place(record) not in removed]
             self._streams[stream] = left
+
+    def crash(self) -> None:
+        """See `Storage`."""

@@ -217,9 +217,16 @@ class Store:
         self._add(batch)
         return Written(record.number, record.number, record.position, batch.records)
 
-    def forget_recent(self) -> None:
-        """Forget which ids were written of late, as a server does that starts again."""
+    def restart(self, *, crashed: bool) -> None:
+        """Forget what a server forgets that starts again, such as which ids were written of late.
+
+        Where it `crashed`, it has lost what was not on the disk.
+        """
+        if crashed:
+            self.storage.crash()
         self._recent = Recent()
+        self._metadata.clear()
+        self._settings = None
 
     def _add(self, batch: Batch) -> None:
         self.storage.add(batch)

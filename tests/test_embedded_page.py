@@ -1,0 +1,35 @@
+"""What docs/embedded.md shows is what happens."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trio_extreme import open_connection
+from trio_extreme.embedded import open_node
+
+if TYPE_CHECKING:
+    import pytest
+    from trio.testing import MockClock
+
+PAGE = (Path(__file__).parent.parent / "docs" / "embedded.md").read_text()
+PROGRAM, TEST = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
+
+
+def run(example: str) -> dict[str, Any]:
+    namespace: dict[str, Any] = {}
+    exec(compile(example, "docs/embedded.md", "exec"), namespace)  # noqa: S102 - our own page
+    return namespace
+
+
+async def test_orders_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        await run(PROGRAM)["place_orders"]()
+    async with open_node(path="shop.db") as node, open_connection(node.settings) as conn:
+        assert await conn.last_number("orders") == 1
+
+
+async def test_the_test_passes(tmp_path: Path, autojump_clock: MockClock) -> None:
+    await run(TEST)["test_orders_survive"](tmp_path, autojump_clock)

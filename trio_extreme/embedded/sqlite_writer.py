@@ -1,0 +1,110 @@
+"""Writing to a node's file: many records in few statements, and one commit. Pure.
+
+It runs in a thread beside the node, and Python's lock is what both want: SQLite lets go of it for each statement, and
+may wait milliseconds to have it back. So rows are written many at a time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any
+
+from trio_extreme.embedded.records import Place
+from trio_extreme.embedded.sqlite_file import EVENTS, failure
+from trio_extreme.embedded.storage import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from trio_extreme.embedded.records import Record
+    from trio_extreme.embedded.sqlite_file import StoreFile
+    from trio_extreme.embedded.storage import Mark
+
+_ROWS = 512
+"""Rows that one statement writes at most."""
+_EVERYTHING = 2**62
+
+
+class Group:
+    """What is committed together: all of it is in the file after a crash, or nothing."""
+
+    def __init__(self) -> None:
+        #: The events and marks, as the storage they are until they are in the file.
+        self.tail = MemoryStorage()
+        self.marks: list[Mark] = []
+        self.removed: list[Record] = []
+        #: What the streams of the events go by in the file, and those that are not in it yet.
+        self.stream_keys: dict[str, int] = {}
+        self.new_streams: list[tuple[int, str]] = []
+        #: Bytes of the log.
+        self.size = 0
+        #: What the storage's `end`, `last` and `written` were when nothing more was added.
+        self.end = self.last = self.number = 0
+        self.is_written = False
+
+    def __repr__(self) -> str:
+        return f"<Group of {self.size} bytes, up to {self.end}>"
+
+    def close(self, end: int, last: int, number: int) -> None:
+        """Nothing more is added."""
+        self.end, self.last, self.number = end, last, number
+
+    @property
+    def begin(self) -> int:
+        """Where the log was before it."""
+        return self.end - self.size
+
+
+class Writer:
+    """The connection that writes. Its thread may be another one each time."""
+
+    def __init__(self, file: StoreFile) -> None:
+        self._path = file.path
+        self._db = file.connect(writes=True)
+        self._most = self._db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+
+    def __repr__(self) -> str:
+        return f"<Writer to {self._path}>"
+
+    def close(self) -> None:
+        """Close the connection; the last one to a file takes the write-ahead log in."""
+        self._db.close()
+
+    def write(self, group: Group) -> None:
+        """Commit a group. Raises `StorageError`, and then nothing of it is in the file."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(group)
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise failure(self._path, error) from error
+
+    def _write(self, group: Group) -> None:
+        keys = group.stream_keys
+        records = group.tail.forward(Place(0, 0), _EVERYTHING)
+        self._insert("INSERT INTO streams VALUES", 2, group.new_streams)
+        self._insert("INSERT INTO events VALUES", len(EVENTS), [(keys[record[0]], *record[1:]) for record in records])
+        self._insert("INSERT INTO marks VALUES", 3, group.marks)
+        self._remove(group.removed)
+        self._db.execute('UPDATE log SET "end" = ?, last = ?', (group.end, group.last))
+
+    def _remove(self, records: Sequence[Record]) -> None:
+        self._insert("INSERT OR IGNORE INTO marks VALUES", 3, [(record.position, 0, b"") for record in records])
+        places = [(record.commit, record.position) for record in records]
+        self._insert("DELETE FROM events WHERE (commit_begin, prepare_begin) IN (VALUES", 2, places, ")")
+
+    def _insert(self, begin: str, width: int, rows: Sequence[Sequence[Any]], end: str = "") -> None:
+        """Run one statement for many rows: powers of two, so that there are few of them, which SQLite remembers."""
+        row = f"({','.join(repeat('?', width))})"
+        start = 0
+        while start < len(rows):
+            count = 1 << min(len(rows) - start, _ROWS, self._most // width).bit_length() - 1
+            values = list(chain.from_iterable(rows[start : start + count]))
+            self._db.execute(f"{begin} {','.join(repeat(row, count))}{end}", values)
+            start += count
