@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trio_extreme import open_connection
-from trio_extreme.embedded import open_node
+from trio_extreme.embedded import VERSIONS, open_node
 
 if TYPE_CHECKING:
     import pytest
@@ -21,6 +21,13 @@ def run(example: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {}
     exec(compile(example, "docs/embedded.md", "exec"), namespace)  # noqa: S102 - our own page
     return namespace
+
+
+def test_it_lists_the_servers_that_a_node_can_be() -> None:
+    rows = re.findall(r"^\| `([0-9.]+)` \| ([0-9.]+) \| (recorded|sources) \|", PAGE, re.MULTILINE)
+    assert rows == [
+        (version.short, version.name, "recorded" if version.is_recorded else "sources") for version in VERSIONS.values()
+    ]
 
 
 async def test_orders_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

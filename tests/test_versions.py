@@ -516,6 +516,26 @@ async def a_node_that_starts(scene: Scene) -> None:
         assert (await scene.conn.read_event("people", 0)).number == 0
 
 
+@step("append", "read_stream", "read_all", "subscribe", "subscribe_live")
+async def one_that_never_identified(scene: Scene) -> None:
+    async with scene.connected(protocol_version=3) as conn:
+        await conn.append("people", new_events(2), expected=NO_STREAM)
+        assert await numbers(conn.read_stream("people")) == [0, 1]
+        async with conn.subscribe("people") as events, conn.subscribe_all_live() as log:
+            assert await hear(events, 3) == [0, 1, CaughtUp()]
+            await conn.append("people", new_events(1), expected=1)
+            assert await take(events, 1) == await take(log, 1) == [2]
+            await conn.delete_stream("people", expected=2, hard=True)
+            assert (await soon(log)).type == "$streamDeleted"
+            with pytest.raises(StreamDeleted):
+                await soon(events)
+        for refused in (take_one(conn.subscribe("people")), take_one(conn.subscribe_live("people"))):
+            with pytest.raises(StreamDeleted):
+                await refused
+        *_, tombstone = [event.number async for event in conn.read_all()]
+        assert tombstone == (2**63 - 1 if scene.is_since("22.10") else 2**31 - 1)
+
+
 @step("execute", "ping", "statistics", "changes")
 async def what_concerns_the_connection(scene: Scene) -> None:
     assert isinstance(await soon(scene.conn.changes()), Connected)

@@ -21,7 +21,9 @@ from tests.embedded.talk import (
     read_log,
     read_stream,
     subscribe,
+    talk_to,
 )
+from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.embedded.acl import User
 from trio_extreme.embedded.reading import EventResult, StreamResult
 from trio_extreme.embedded.reads import LogResult
@@ -35,6 +37,9 @@ from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+
+    from trio.testing import MockClock
 
 FORWARD, LOG_FORWARD = Command.READ_STREAM_EVENTS_FORWARD, Command.READ_ALL_EVENTS_FORWARD
 WRONG_VERSION = schema.OperationResult.WrongExpectedVersion
@@ -453,3 +458,19 @@ def test_someone_anonymous_may_ping_and_nothing_else() -> None:
     assert desk.ask(Command.WRITE_EVENTS, append("people", new_events(1)), None).result == denied
     assert desk.ask(Command.DELETE_STREAM, delete("people"), None).result == denied
     assert desk.ask(Command.SUBSCRIBE_TO_STREAM, subscribe("people"), None).reason == DropReason.AccessDenied
+
+
+async def test_a_file_is_read_as_the_server_writes_that_has_it_now(tmp_path: Path, autojump_clock: MockClock) -> None:
+    """2.4: which fields a reply has does not depend on who wrote the event."""
+    payloads = {}
+    for version in ("4.1.1", "22.10", "5.0", "23.10"):
+        async with open_node(port=None, path=tmp_path / "log.db", version=version, run_sync=run_inline) as node:
+            talk = await talk_to(node)
+            if version == "4.1.1":
+                await talk.ask(Command.WRITE_EVENTS, append("people", [new_event(data=b"", is_json=False)]))
+            reply = await talk.ask(FORWARD, read_stream("people"))
+            assert reply is not None
+            record = reply.message.events[0].event
+            payloads[version] = record.HasField("event_number"), record.HasField("data"), record.HasField("metadata")
+    assert payloads["4.1.1"] == payloads["5.0"] == (True, True, True)
+    assert payloads["22.10"] == payloads["23.10"] == (False, False, False)

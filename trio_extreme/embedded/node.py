@@ -184,9 +184,9 @@ async def open_node(
     Trio's clock does not know of threads.
 
     Leaving the block ends every connection, as a server does that shuts down, within half a second, and closes the
-    file. Raises `OSError` where it cannot listen, `InvalidArgument` for a version it does not know and for users and tokens that
-    it cannot take, and `StorageError` where the file cannot be used, which is not written to then. The same is raised,
-    and ends the block, where the file fails later: a disk is full, or damage is found.
+    file. Raises `OSError` where it cannot listen, `InvalidArgument` for a version it does not know and for users and
+    tokens that it cannot take, and `StorageError` where the file cannot be used, which is not written to then. The same
+    is raised, and ends the block, where the file fails later: a disk is full, or damage is found.
     """
     random = random or Random()  # noqa: S311 - ids, not secrets
     run_sync = run_sync or in_a_thread()
