@@ -74,6 +74,13 @@ async def write(talk: Talk, count: int = 1, *, stream: str = "people") -> None:
     await talk.tell(Command.WRITE_EVENTS, append(stream, new_events(count)))
 
 
+async def write_twice(talk: Talk) -> None:
+    """What is written first is on its way to the disk then, and the other waits for that."""
+    for _ in range(2):
+        await write(talk)
+        await wait_all_tasks_blocked()
+
+
 async def commands(talk: Talk, seconds: float) -> list[int | None]:
     return [reply and reply.command for reply in await talk.hear_for(seconds)]
 
@@ -204,12 +211,12 @@ async def test_what_is_kept_back_for_one_client_is_bounded(node: Node, disk: Dis
 
 async def test_a_process_that_is_stopped_commits_nothing(node: Node, disk: Disk) -> None:
     talk = await talk_to(node)
-    before = disk.commits
-    await write(talk)
+    disk.seconds, before = 1, disk.commits
+    await write_twice(talk)
     with node.faults.pause():
         await trio.sleep(10)
-        assert disk.commits == before
-    assert (await heard(talk)).command == Command.WRITE_EVENTS_COMPLETED
+        assert disk.commits == before + 1
+    assert [(await heard(talk)).command for _ in range(2)] == 2 * [Command.WRITE_EVENTS_COMPLETED]
 
 
 # Crashes
@@ -235,13 +242,12 @@ async def test_a_crash_loses_what_was_not_committed_and_never_answered(node: Nod
 
 
 async def test_a_node_that_restarts_gracefully_commits_and_answers(node: Node, disk: Disk) -> None:
-    disk.seconds = 0.5
+    disk.seconds = 0.3
     talk = await talk_to(node)
-    await write(talk)
-    await wait_all_tasks_blocked()
+    await write_twice(talk)
     node.faults.restart(graceful=True)
-    assert await commands(talk, 1) == [Command.WRITE_EVENTS_COMPLETED, None]
-    assert len(node.store.records("people")) == 1
+    assert await commands(talk, 1) == [*2 * [Command.WRITE_EVENTS_COMPLETED], None]
+    assert len(node.store.records("people")) == 2
 
 
 async def test_a_commit_that_fails_ends_the_node_and_answers_nothing(

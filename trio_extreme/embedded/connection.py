@@ -92,7 +92,6 @@ class Connection:
     def cut(self) -> None:
         """End it at once, without a word, as a network does."""
         self.hanging_up = True
-        self._kept.clear()
         self._scope.cancel()
 
     def vanish(self) -> None:
