@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 PAGE = (Path(__file__).parent.parent / "docs" / "embedded.md").read_text()
-PROGRAM, TEST = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
+PROGRAM, TEST, FOLLOWER = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
 
 
 def run(example: str) -> dict[str, Any]:
@@ -40,3 +40,8 @@ async def test_orders_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_the_test_passes(tmp_path: Path, autojump_clock: MockClock) -> None:
     await run(TEST)["test_orders_survive"](tmp_path, autojump_clock)
+
+
+async def test_a_category_is_followed(capsys: pytest.CaptureFixture[str]) -> None:
+    await run(FOLLOWER)["follow_people"]()
+    assert capsys.readouterr().out == "people-1 0 came as 0\n"

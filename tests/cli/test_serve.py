@@ -62,6 +62,18 @@ def test_help_says_which_servers_were_recorded(cli: Cli) -> None:
         assert said[version.name] == ["recorded" if version.is_recorded else "sources", version.summary]
 
 
+def test_it_projects_where_it_is_told_to(cli: Cli) -> None:
+    with started("serve", "--port", "0", "--projections") as process:
+        assert process.stdout is not None
+        url = f"eventstore://admin:changeit@127.0.0.1:{json.loads(process.stdout.readline())['port']}"
+        assert cli("append", "people-1", "--url", url, stdin='{"type": "born"}').code == 0
+        watched = cli("watch", "$ce-people", "--from", "start", "--count", "1", "--format", "%n@%s", "--url", url)
+        assert (watched.code, watched.out) == (0, "0@people-1")
+        assert cli("read", "$streams", "--format", "%s\n", "--url", url).lines == ["people-1"]
+        process.send_signal(signal.SIGINT)
+        finished(process)
+
+
 def test_a_port_that_is_taken(cli: Cli, server: Server) -> None:
     result = cli("serve", "--port", str(server.settings.port))
     assert (result.code, result.out) == (1, "")

@@ -6,6 +6,8 @@ may not; an empty list is agreement.
 
 from __future__ import annotations
 
+import re
+from base64 import b64decode
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _FREE = dict.fromkeys(("created", "created_epoch", "last_commit_position", "error", "message"), "there")
 """What may say anything, but not nothing where something was said."""
 _POSITIONS = ("commit_position", "prepare_position", "next_commit_position", "next_prepare_position", "transaction_id")
+_TAG = re.compile(rb'(?<=^\{"\$v":")([0-9:-]+","\$c":)[0-9]+(,"\$p":)[0-9]+')
+"""What projections write into the metadata of a link: it holds the position of the event that it leads to."""
 _WRITES = ("WRITE_EVENTS_COMPLETED", "DELETE_STREAM_COMPLETED")
 
 
@@ -151,9 +155,19 @@ class _Rules:
             return self._normal(value)
         if key == "event_id":
             return value if value in self._ids else "an id"
+        if key == "metadata":
+            return without_positions(value)
         if key in _POSITIONS:
             return value if int(value) <= 0 else "a position"
         return _FREE.get(key, value) if value else value
+
+
+def without_positions(metadata: str) -> object:
+    """The metadata of an event, as the recordings have it; of what a projection signed, without the positions."""
+    try:
+        return _TAG.sub(rb"\1a position\2a position", b64decode(metadata, validate=True))
+    except ValueError:
+        return metadata
 
 
 def _is_log(event: Mapping[str, Any]) -> bool:

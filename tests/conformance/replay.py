@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 NOT_YET = ("TransactionStart",)
 """Requests inside the replayed recordings that this node does not know yet."""
 
+PROJECTING = ("category_projection",)
+"""Recordings of what projections do."""
+
 _AFTERWARDS = 0.5
 _START = 1_700_000_000.0
 _PREFIXES = {
@@ -40,9 +43,12 @@ def recorded_conversation(recording: Recording) -> Conversation:
 
 
 def own_streams(recording: Recording) -> set[str]:
-    """The streams that the conversation writes or deletes."""
+    """The streams that the conversation writes or deletes; of what projections make of it, those of its categories."""
     messages = [frame.message for frame in recording.frames if frame.command in ("WriteEvents", "DeleteStream")]
-    return {message["event_stream_id"] for message in messages if message is not None}
+    streams = {message["event_stream_id"] for message in messages if message is not None}
+    if recording.scenario in PROJECTING:
+        streams |= {f"$ce-{stream.partition('-')[0]}" for stream in streams}
+    return streams
 
 
 def own_ids(recording: Recording) -> set[str]:
@@ -51,7 +57,7 @@ def own_ids(recording: Recording) -> set[str]:
     return {event["event_id"] for message in messages for event in message.get("events", ())}
 
 
-async def replay(recording: Recording, path: Path | None = None) -> Conversation:
+async def replay(recording: Recording, path: Path | None = None, *, projections: bool = False) -> Conversation:
     """What the embedded node of this version answers, with its log in memory or in a file."""
     answers: list[Answer] = []
     closed = trio.Event()
@@ -66,7 +72,14 @@ async def replay(recording: Recording, path: Path | None = None) -> Conversation
         return _START + trio.current_time()
 
     async with (
-        open_node(port=None, version=recording.version, path=path, now=now, run_sync=run_inline) as node,
+        open_node(
+            port=None,
+            version=recording.version,
+            path=path,
+            projections=projections,
+            now=now,
+            run_sync=run_inline,
+        ) as node,
         trio.open_nursery() as nursery,
     ):
         stream = await node.connect("recorded", 1113)

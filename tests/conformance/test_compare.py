@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,15 @@ from tests.conformance.replay import own_ids, own_streams, recorded_conversation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-SCENARIOS = ("append", "append_idempotence", "delete_soft", "read_event", "read_links", "subscribe_stream")
+SCENARIOS = (
+    "append",
+    "append_idempotence",
+    "delete_soft",
+    "read_event",
+    "read_links",
+    "subscribe_stream",
+    "category_projection",
+)
 RECORDINGS = [load(version, scenario) for version in VERSIONS for scenario in SCENARIOS]
 
 MAY_CHANGE = ("created", "created_epoch", "last_commit_position", "error", "message")
@@ -129,6 +138,31 @@ def test_the_order_of_events_counts_within_one_id_only() -> None:
     answers = list(theirs.answers)
     answers.insert(reply + 1, answers.pop(reply))
     assert compared(recording, theirs, Conversation(answers, closed=False)) == []
+
+
+def test_of_what_a_projection_signs_only_positions_may_differ() -> None:
+    recording = load("4.1.1", "category_projection")
+    theirs = recorded_conversation(recording)
+
+    def found(before: bytes, after: bytes) -> list[str]:
+        content = copy.deepcopy(theirs.answers[-1].content)
+        assert isinstance(content, dict)
+        event = content["events"][0]["event"]
+        signed = b64decode(event["metadata"])
+        assert before in signed
+        event["metadata"] = b64encode(signed.replace(before, after)).decode()
+        return compared(
+            recording,
+            theirs,
+            Conversation(
+                [*theirs.answers[:-1], Answer(theirs.answers[-1].command, theirs.answers[-1].correlation, content)],
+                closed=False,
+            ),
+        )
+
+    assert found(b":36263833,", b":1,") == []
+    for before, after in [(b'"2:', b'"3:'), (b'"$p"', b'"$q"'), (b':36263833,"$o', b':-1,"$o'), (b'y":"6', b'y":"7')]:
+        assert found(before, after)
 
 
 def test_positions_must_grow() -> None:

@@ -25,8 +25,10 @@ from tests.embedded.talk import (
 )
 from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.embedded.acl import User
+from trio_extreme.embedded.projections import Projections
 from trio_extreme.embedded.reading import EventResult, StreamResult
 from trio_extreme.embedded.reads import LogResult
+from trio_extreme.embedded.records import Place
 from trio_extreme.embedded.subscriptions import DropReason
 from trio_extreme.embedded.versions import VERSIONS, Nameless, ServerVersion, find_version
 from trio_extreme.embedded.writes import MAX_EVENT_SIZE
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from trio.testing import MockClock
+
+    from trio_extreme.embedded.records import Record
 
 FORWARD, LOG_FORWARD = Command.READ_STREAM_EVENTS_FORWARD, Command.READ_ALL_EVENTS_FORWARD
 WRONG_VERSION = schema.OperationResult.WrongExpectedVersion
@@ -233,6 +237,35 @@ def opens_nested_metastreams(desk: Desk) -> bool:
     return bool(desk.ask(Command.READ_EVENT, read_event("$$$$people", -1)).result != EventResult.AccessDenied)
 
 
+def projections(desk: Desk) -> tuple[str, ...]:
+    made = project(desk, [new_event("first")])
+    streams = {
+        "$streams": "$streams",
+        "$category": "$stream_by_category",
+        "$ce": "$by_category",
+        "$et": "$by_event_type",
+    }
+    signed = sorted((record.event.metadata[:9], record.stream.partition("-")[0]) for record in made)
+    assert [number for number, _ in signed] == [b'{"$v":"%d:' % number for number in range(1, 5)]
+    return tuple(streams[stream] for _, stream in signed)
+
+
+def categorizes_metadata(desk: Desk) -> bool:
+    desk.write("$$people-1", [new_event("$metadata", b"{}")])
+    return any(record.stream == "$ce-people" and record.number == 1 for record in project(desk, new_events(1)))
+
+
+def project(desk: Desk, events: list[schema.NewEvent]) -> list[Record]:
+    """What projections make of them, in a stream that has a category."""
+    desk.write("people-1", events)
+    calls: list[Callable[[], None]] = []
+    Projections(desk.store, desk.service.hub, lambda _, call: calls.append(call)).wake()
+    while calls:
+        calls.pop()()
+    written = desk.store.storage.forward(Place(0, 0), 1000)
+    return [record for record in written if record.event.metadata.startswith(b'{"$v"')]
+
+
 @dataclass(frozen=True)
 class Row:
     """What the six servers do, in order; `section` is where docs/protocol.md says so."""
@@ -260,6 +293,8 @@ def until(place: int) -> tuple[bool, ...]:
 
 
 IGNORED, DENIED, EVERYTHING = Nameless.IGNORED, Nameless.DENIED, Nameless.EVERYTHING
+BY_STREAM = ("$streams", "$stream_by_category", "$by_category", "$by_event_type")
+BY_CATEGORY = ("$stream_by_category", "$by_category", "$streams", "$by_event_type")
 ROWS = [
     Row(takes_tokens, "1.2: bearer token", since(3)),
     Row(longest_name, "1.2: login, password", (255, 255, 255, 127, 127, 127)),
@@ -284,6 +319,8 @@ ROWS = [
     Row(checks_access_first, "3.12: 20.6+ checks run before the operation in a gateway", since(3)),
     Row(allows_anonymous, "3.12: 23.6+", until(5)),
     Row(opens_nested_metastreams, "3.12: `$$$$x`", since(3)),
+    Row(projections, "3.13: number", (BY_STREAM, BY_CATEGORY, *4 * [BY_STREAM])),
+    Row(categorizes_metadata, "3.13: $by_category", until(2)),
 ]
 ELSEWHERE = {
     "name": "test_every_version_is_found",

@@ -11,6 +11,12 @@ import pytest
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 EXPECTED = {
+    "categories": """\
+anna is overdrawn at -30
+anna is back at 10
+account-anna: 10
+account-ben: 15
+""",
     "first_steps": """\
 appended events 0 to 1
 forwards:  0 PersonCreated Pera Perić

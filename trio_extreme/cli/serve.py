@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 import trio
@@ -16,6 +17,10 @@ from trio_extreme.cli.lines import dump
 from trio_extreme.cli.running import notice, run
 from trio_extreme.cli.servers import SERVERS, as_option
 from trio_extreme.embedded import Node, open_node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
 _PORT = 1113
 
@@ -32,20 +37,24 @@ persist.
 @click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 is all of this machine's.")
 @as_option("The server to be; see below.")
 @click.option("--persist", type=click.Path(), metavar="FILE", help="Keep the log in this file; made where it is not.")
+@click.option("--projections", is_flag=True, help="Run the standard ones: $ce-…, $et-…, $streams, $category-….")
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
-def serve(*, port: int, host: str, version: str, persist: str | None, as_json: bool) -> int:
+def serve(*, port: int, host: str, version: str, persist: str | None, projections: bool, as_json: bool) -> int:
     """Run an Event Store-compatible node until Ctrl-C, for development and tests.
 
     Its log is in memory, and gone when it ends, unless --persist names a file for it. Users are admin and ops, both
     with the password changeit.
     """
-    return run(partial(_serve, port, host, version, persist, as_json=as_json or not output.is_terminal()))
+    start = partial(open_node, port=port, host=host, version=version, path=persist, projections=projections)
+    return run(partial(_serve, start, host, port, persist, as_json=as_json or not output.is_terminal()))
 
 
-async def _serve(port: int, host: str, version: str, persist: str | None, *, as_json: bool) -> None:
+async def _serve(
+    start: Callable[[], AbstractAsyncContextManager[Node]], host: str, port: int, persist: str | None, *, as_json: bool
+) -> None:
     async with AsyncExitStack() as stack:
         try:
-            node = await stack.enter_async_context(open_node(port=port, host=host, version=version, path=persist))
+            node = await stack.enter_async_context(start())
         except OSError as error:
             raise _refused(error, host, port) from error
         _announce(node, persist)

@@ -221,6 +221,8 @@ class Faults:
             else:
                 connection.cut()
         self._service.store.restart(crashed=not graceful)
+        if self._service.projections is not None:
+            self._service.projections.restart()
         self._pause.end()
         if down:
             self._down.begin("down", down)

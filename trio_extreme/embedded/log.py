@@ -58,7 +58,7 @@ class Log:
             return LogPage([], start, start)
         self._check(start.commit)
         records = self._storage.forward(start, count)
-        return LogPage(records, start, _after(records[-1]) if records else start)
+        return LogPage(records, start, place_after(records[-1]) if records else start)
 
     def backward(self, start: Place, count: int) -> LogPage:
         """From a place down, exclusive: a record belongs to it if it ends there or before."""
@@ -67,7 +67,7 @@ class Log:
             raise LogReadError(msg)
         self._check(start.commit)
         records = self._storage.backward(start, count)
-        return LogPage(records, start, _before(records[-1]) if records else start)
+        return LogPage(records, start, place_before(records[-1]) if records else start)
 
     def _check(self, position: int) -> None:
         """Servers refuse a position where no record begins; where the log ends, one will."""
@@ -76,16 +76,19 @@ class Log:
             raise LogReadError(msg)
 
 
-def _after(record: Record) -> Place:
-    """Where a page goes on forwards."""
+def place_after(record: Record) -> Place:
+    """Where a page goes on forwards that ends with this record."""
     if record.commit == record.position:
         # Zero is what servers say here: the pair still sorts before everything at that commit position.
         return Place(record.end, 0)
     return Place(record.commit, record.end)
 
 
-def _before(record: Record) -> Place:
-    """Where a page goes on backwards: places there are behind a record, so a transaction's is behind its commit."""
+def place_before(record: Record) -> Place:
+    """Where a page goes on backwards that ends with this record.
+
+    Places there are behind a record, so a transaction's is behind its commit.
+    """
     if record.commit == record.position:
         return Place(record.position, record.position)
     return Place(record.commit_end, record.position)

@@ -18,6 +18,7 @@ from trio_extreme.embedded.connection import Connection
 from trio_extreme.embedded.faults import Faults
 from trio_extreme.embedded.line import Line
 from trio_extreme.embedded.memory import memory_connection
+from trio_extreme.embedded.projections import Projections
 from trio_extreme.embedded.service import Service
 from trio_extreme.embedded.store import Store
 from trio_extreme.embedded.timetable import Timetable
@@ -45,7 +46,7 @@ _RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 class Node:
     """A running node. `open_node` makes it."""
 
-    def __init__(self, service: Service, host: str, random: Random, run_sync: RunSync) -> None:
+    def __init__(self, service: Service, host: str, random: Random, run_sync: RunSync, *, projections: bool) -> None:
         self.host = host
         #: Where it listens; 1113 for a node without sockets, which only `connect` leads to.
         self.port = _NAME_PORT
@@ -59,6 +60,11 @@ class Node:
         self._timetable = Timetable()
         self._line = Line(self._timetable)
         self._commits = Commits(service.store.storage, run_sync, self._line, self._release)
+        if projections:
+            commits = self._commits
+            service.projections = Projections(
+                self.store, service.hub, self._timetable.after, lambda: commits.is_crowded
+            )
         #: What can go wrong with it, for whoever tests a client: `node.faults.pause()`.
         self.faults = Faults(service, self._connections, self._line, self._timetable, random)
 
@@ -135,6 +141,8 @@ class Node:
                 nursery.start_soon(self._commits.run)
                 # What a new log begins with.
                 await self._commits.pass_by()
+                if self._service.projections is not None:
+                    self._service.projections.wake()
                 if port is not None:
                     await nursery.start(self._listen, port)
                 task_status.started(scope)
@@ -162,6 +170,7 @@ async def open_node(
     path: str | os.PathLike[str] | None = None,
     users: Mapping[str, User] | None = None,
     tokens: Mapping[str, str] | None = None,
+    projections: bool = False,
     now: Callable[[], float] = time.time,
     random: Random | None = None,
     run_sync: RunSync | None = None,
@@ -177,8 +186,10 @@ async def open_node(
     under a mock clock. It knows the users `admin` and `ops`, both with the password `changeit`, and those given in
     `users` by login name: each `User` has a password and groups, and these two may get other passwords. `tokens` are
     the bearer tokens that it takes in place of a name and password, each with the name of the user whose it is; servers
-    take them from 20.6 on. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge` counts
-    from it; `random` makes its ids. With both given, and no socket, it does the same each time.
+    take them from 20.6 on. With `projections` it runs the standard ones, so that there are `$ce-…`, `$et-…`, `$streams`
+    and `$category-…`, two milliseconds after each append. `now` is its calendar, in seconds since 1970: events are
+    dated by it and `$maxAge` counts from it; `random` makes its ids. With both given, and no socket, it does the same
+    each time.
 
     `run_sync` is what waits for the disk, a thread if there is none: under a mock clock that takes `run_inline`, since
     Trio's clock does not know of threads.
@@ -196,7 +207,7 @@ async def open_node(
     async with open_storage(path, model, run_sync) as storage, open_plain_nursery() as nursery:
         store = Store(model, storage=storage, now=now, random=random)
         service = Service(store, accounts, known_tokens)
-        node = Node(service, host, random, run_sync)
+        node = Node(service, host, random, run_sync, projections=projections)
         scope: trio.CancelScope = await nursery.start(node._run, port)  # noqa: SLF001 - one class in two pieces
         try:
             yield node

@@ -23,6 +23,7 @@ from trio_extreme.wire.framing import AUTHENTICATED, NO_CORRELATION, Frame, deco
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from trio_extreme.embedded.projections import Projections
     from trio_extreme.embedded.store import Store
     from trio_extreme.values import Credentials
 
@@ -54,6 +55,8 @@ class Service:
     def __init__(self, store: Store, users: Mapping[str, User], tokens: Mapping[str, str] = NO_TOKENS) -> None:
         self.store = store
         self.hub = Hub(store)
+        #: What the node projects, where it does.
+        self.projections: Projections | None = None
         self.users = users
         #: Bearer tokens that are known, and whose each is.
         self.tokens = tokens

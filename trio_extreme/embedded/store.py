@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from trio_extreme.embedded.cache import Cache
 from trio_extreme.embedded.log import Log
@@ -71,6 +71,16 @@ class Refused:
 
     result: schema.OperationResult
     current: int = -1
+
+
+class OwnEvent(NamedTuple):
+    """An event that the node itself has to write."""
+
+    stream: str
+    type: str
+    data: bytes
+    metadata: bytes = b""
+    is_json: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +226,29 @@ class Store:
             record = self._write_metadata(batch, stream, dump({"$tb": self.version.tombstone}))
         self._add(batch)
         return Written(record.number, record.number, record.position, batch.records)
+
+    def emit(self, events: Sequence[OwnEvent]) -> Sequence[Record]:
+        """Write events of the node's own, all or none, each behind the last of its stream; what was written.
+
+        What would go into a hard-deleted stream is left out.
+        """
+        batch = Batch(self.storage)
+        numbers: dict[str, int] = {}
+        for stream, type_, data, metadata, is_json in events:
+            last = numbers[stream] if stream in numbers else self.last_number(stream)
+            numbers[stream] = min(last + 1, WIDE_TOMBSTONE)
+            if last != WIDE_TOMBSTONE:
+                new = schema.NewEvent(
+                    event_id=self._new_id(),
+                    event_type=type_,
+                    data_content_type=JSON if is_json else 0,
+                    data=data,
+                    metadata=metadata,
+                )
+                self._write(batch, stream, last + 1, new)
+        if batch.records:
+            self._add(batch)
+        return batch.records
 
     def restart(self, *, crashed: bool) -> None:
         """Forget what a server forgets that starts again, such as which ids were written of late.

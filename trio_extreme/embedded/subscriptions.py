@@ -13,7 +13,7 @@ from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from trio_extreme.embedded.clients import Client, Request
     from trio_extreme.embedded.encoding import Form
@@ -40,6 +40,8 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._by_stream: dict[str, list[Subscription]] = {}
+        #: Called when something was written.
+        self.on_publish: Callable[[], None] | None = None
 
     def __repr__(self) -> str:
         return f"<Hub: {sum(map(len, self._by_stream.values()))} subscriptions>"
@@ -83,6 +85,8 @@ class Hub:
             subscriptions = [*everywhere, *self._by_stream.get(record.stream, ())]
             if subscriptions:
                 self._push(record, subscriptions)
+        if self.on_publish is not None:
+            self.on_publish()
 
     def drop_all(self, client: Client) -> None:
         """Tell a client that its subscriptions end, as a server does that shuts down."""

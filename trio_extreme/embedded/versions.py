@@ -124,6 +124,13 @@ class ServerVersion:
     #: Whether `$$$$x` can be read and written by who may read and write the metadata of system streams, or by nobody.
     opens_nested_metastreams: bool
 
+    # Projections: section 3.13
+
+    #: The standard projections, in the order of the numbers that they sign with.
+    projections: tuple[str, ...]
+    #: Whether all metadata of a stream is taken for an event of its category, or only what deletes it.
+    categorizes_metadata: bool
+
 
 _MIB = 1024 * 1024
 
@@ -158,6 +165,8 @@ _V3 = ServerVersion(
     checks_access_first=False,
     allows_anonymous=True,
     opens_nested_metastreams=False,
+    projections=("$streams", "$stream_by_category", "$by_category", "$by_event_type"),
+    categorizes_metadata=True,
 )
 _V4 = replace(
     _V3,
@@ -170,6 +179,7 @@ _V4 = replace(
     says_current_version=True,
     number_recreates=False,
     pushes_first=True,
+    projections=("$stream_by_category", "$by_category", "$streams", "$by_event_type"),
 )
 _V5 = replace(
     _V4,
@@ -179,6 +189,8 @@ _V5 = replace(
     summary="asks for signs of life also where it says nothing",
     watches_both_ways=True,
     nameless_subscription=Nameless.EVERYTHING,
+    projections=_V3.projections,
+    categorizes_metadata=False,
 )
 _V20 = replace(
     _V5,
