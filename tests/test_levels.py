@@ -35,12 +35,15 @@ ROWS = [
         "3 engine",
         [
             *("statistics", "changes", "mailbox", "pending", "door", "outbox", "session", "connecting"),
-            *("line", "lookups", "calls", "feeds", "engine"),
+            *("line", "lookups", "calls", "feeds", "filter_support", "engine"),
         ],
     ),
     Row(
         "4 reading",
-        ["iterating", "reading", "updating", "transactions", "subscriptions", "live", "catching_up", "persistent"],
+        [
+            *("iterating", "reading", "updating", "transactions", "subscriptions", "live", "catching_up", "filtered"),
+            "persistent",
+        ],
     ),
     Row("5 face", ["client", "admin"]),
     Row("6 on top", ["checkpoints", "listeners", "telemetry"]),

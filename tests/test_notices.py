@@ -12,6 +12,7 @@ from trio_extreme.notices import (
     AheadOfServer,
     CaughtUp,
     Change,
+    Checkpoint,
     Closed,
     Connected,
     FellBehind,
@@ -32,6 +33,7 @@ NOTICES: list[tuple[type[Any], dict[str, Any]]] = [
     (StreamMissing, {"stream": "s"}),
     (AheadOfServer, {"ours": 5, "servers_last": None}),
     (AheadOfServer, {"ours": Position(5, 5), "servers_last": Position(3, 3)}),
+    (Checkpoint, {"position": Position(5, 0, inclusive=True)}),
 ]
 CHANGES: list[tuple[type[Any], dict[str, Any]]] = [
     (Connected, {"host": "h", "port": 1113}),

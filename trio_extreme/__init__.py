@@ -36,6 +36,7 @@ from trio_extreme.errors import (
     WrongExpectedVersion,
 )
 from trio_extreme.events import Event, Events, LogEvent, NewEvent, PushedEvent, RecordedEvent
+from trio_extreme.filters import Filter
 from trio_extreme.groups import ConsumerStrategy, NakAction, PersistentSettings
 from trio_extreme.iterating import Batches
 from trio_extreme.live import LiveSubscription
@@ -44,6 +45,7 @@ from trio_extreme.notices import (
     AheadOfServer,
     CaughtUp,
     Change,
+    Checkpoint,
     Closed,
     Connected,
     FellBehind,
@@ -93,6 +95,7 @@ __all__ = [
     "CaughtUp",
     "Change",
     "ChangeIterator",
+    "Checkpoint",
     "CheckpointBeyondEnd",
     "CheckpointError",
     "Closed",
@@ -111,6 +114,7 @@ __all__ = [
     "Events",
     "ExpectedVersion",
     "FellBehind",
+    "Filter",
     "FrameTooLarge",
     "GroupExists",
     "GroupNotFound",

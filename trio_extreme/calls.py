@@ -446,12 +446,13 @@ class Calls:
         if slot.settled:
             return
         if now >= slot.deadline:
-            slot.fail(OperationTimedOut(self._too_late()))
+            slot.fail(self.out_of_time())
         else:
             seconds = self.settings.attempt_timeout
             self._line.forget(slot)
             self._silence(slot, OperationTimedOut(f"no answer within {seconds:g} s (attempt_timeout)"))
 
-    def _too_late(self) -> str:
-        msg = f"no answer within {self.settings.operation_timeout:g} s (operation_timeout)"
-        return msg if self._line.session is not None else f"{msg}: there is no connection at the moment"
+    def out_of_time(self) -> OperationTimedOut:
+        """The error of a call whose deadline has passed."""
+        offline = "" if self._line.session is not None else ": there is no connection at the moment"
+        return OperationTimedOut(f"no answer within {self.settings.operation_timeout:g} s (operation_timeout){offline}")

@@ -35,12 +35,13 @@ from trio_extreme.statistics import SubscriptionStatistics
 from trio_extreme.subscriptions import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from trio_extreme.engine import Engine
     from trio_extreme.operations.following import Track
     from trio_extreme.settings import Settings
     from trio_extreme.values import Credentials
+    from trio_extreme.wire.framing import Frame
 
 E = TypeVar("E", bound=Event)
 
@@ -162,7 +163,10 @@ class CatchUpSubscription(Subscription[E]):
 
     async def _start(self) -> None:
         self._track = await self._begin()
-        self._pager = Pager(self._engine.calls, self._credentials, self._page_size, self._track.operation)
+        self._pager = self._make_pager()
+
+    def _make_pager(self) -> Pager:
+        return Pager(self._engine.calls, self._credentials, self._page_size, self._track.operation)
 
     def _stop(self, error: TrioExtremeError) -> None:
         if self._error is None:
@@ -270,7 +274,9 @@ class CatchUpSubscription(Subscription[E]):
         if self._pause:
             await trio.sleep(self._pause)
             self._pause = 0.0
-        operation = Subscribe(self._stream, resolve_links=self._resolve_links)
+        await self._open(Subscribe(self._stream, resolve_links=self._resolve_links))
+
+    async def _open(self, operation: Subscribe) -> None:
         feed = _Feed(self._engine.settings)
         confirmation, leave = await self._engine.feeds.open(
             operation, feed.mailbox, self._credentials, lasting=False, deadline=inf
@@ -311,11 +317,14 @@ class CatchUpSubscription(Subscription[E]):
             self._out.append(FellBehind())
             self._read_on()
         else:
-            messages, ending = self._read_pushed(frames)
-            if messages:
-                self._take_pushed(messages)
-            if ending is not None:
-                self._ended(ending)
+            self._take_frames(frames)
+
+    def _take_frames(self, frames: Sequence[Frame]) -> None:
+        messages, ending = self._read_pushed(frames)
+        if messages:
+            self._take_pushed(messages)
+        if ending is not None:
+            self._ended(ending)
 
     def _take_pushed(self, messages: Any) -> None:
         self._backoff.reset()
@@ -324,9 +333,12 @@ class CatchUpSubscription(Subscription[E]):
         if events:
             self._out.append(events)
         if gap:
-            # The feed stays: what is missing before it, and what of it was not taken, pages will bring.
-            self._live = self._at_end = False
-            self._waited = 0.0
+            self._fill_gap()
+
+    def _fill_gap(self) -> None:
+        """The feed stays: what is missing before it, and what of it was not taken, pages will bring."""
+        self._live = self._at_end = False
+        self._waited = 0.0
 
     def _ended(self, ending: TrioExtremeError) -> None:
         """The server ended it. A server that stops does: go on in the next session then, or here a little later."""

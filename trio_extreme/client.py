@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import trio
@@ -11,10 +12,12 @@ from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.engine import Engine
 from trio_extreme.errors import ConnectFailed, GroupNotFound, InvalidArgument, StreamNotFound
 from trio_extreme.events import Event, LogEvent, PushedEvent
+from trio_extreme.filtered import FilteredLogReader, FilteredSubscription
 from trio_extreme.groups import PersistentSettings
 from trio_extreme.live import LiveSubscription
 from trio_extreme.metadata import KEEP, DefaultAcl, StreamMetadata
 from trio_extreme.operations import checks
+from trio_extreme.operations.filtered_following import FilteredLogTrack
 from trio_extreme.operations.following import LogTrack, StreamTrack
 from trio_extreme.operations.metadata import ReadDefaultAcl, ReadMetadata, SetDefaultAcl, SetMetadata
 from trio_extreme.operations.persistent import CreateGroup, DeleteGroup, UpdateGroup
@@ -33,13 +36,14 @@ from trio_extreme.updating import update_metadata
 from trio_extreme.values import ANY, END, START, DeleteResult, Position, WriteResult
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from datetime import timedelta
 
     from google.protobuf.message import Message
 
     from trio_extreme.changes import ChangeIterator
     from trio_extreme.events import NewEvent
+    from trio_extreme.filters import Filter
     from trio_extreme.rights import Acl
     from trio_extreme.settings import Settings
     from trio_extreme.statistics import Statistics
@@ -479,6 +483,7 @@ class Connection:
         start: LogPlace | None = None,
         backwards: bool = False,
         count: int | None = None,
+        filter: Filter | None = None,
         resolve_links: bool = False,
         require_master: bool = False,
         page_size: int | None = None,
@@ -488,11 +493,18 @@ class Connection:
 
         `start` is inclusive forwards and exclusive `backwards`, as servers have it; by default START, or END backwards.
         By default only members of `$admins` may read the log: others get `AccessDenied`.
+
+        `filter` leaves out what does not match; `count` counts what does. Servers choose by themselves since 20.6; from
+        older ones all events come, and are sifted here, which is logged once. A regular expression that the server
+        cannot read raises `BadRequest`, and where it is sifted here one that Python cannot read `InvalidArgument`.
         """
         place = checks.check_place_in_log(start if start is not None else _default_start(backwards))
         if place is END and not backwards:
             raise _forwards_from_end()
-        return LogReader(
+        reader: Callable[..., LogReader] = LogReader
+        if filter is not None:
+            reader = partial(FilteredLogReader, filter=checks.check_filter(filter), support=self._engine.filter_support)
+        return reader(
             self._engine.calls,
             _LOG_END if place is END else _LOG_START if place is START else place,
             backwards=backwards,
@@ -592,6 +604,7 @@ class Connection:
         *,
         start: LogPlace = START,
         after: Position | None = None,
+        filter: Filter | None = None,
         on_ahead: Literal["wait", "raise"] = "wait",
         resolve_links: bool = False,
         require_master: bool = False,
@@ -603,9 +616,14 @@ class Connection:
         Places are positions. `after` is the checkpoint of the event handled last; an inclusive `Position`, which is no
         event's own, is not left out. By default only members of `$admins` may read the log. Tombstones of streams come
         as events here.
+
+        `filter` is as in `read_all`. How far it was looked where nothing matched, `events.with_notices()` tells as
+        `Checkpoint`, whose `position` is a place to keep as an event's checkpoint is.
         """
         checks.check_one_place(start, after)
         place = checks.check_place_in_log(start) if after is None else checks.check_after_in_log(after)
+        if filter is not None:
+            checks.check_filter(filter)
 
         async def begin() -> LogTrack:
             if place is END:
@@ -613,9 +631,12 @@ class Connection:
             else:
                 await trio.lowlevel.checkpoint()
                 first = _LOG_BEGIN if place is START else place if after is not None else _inclusive(place)
-            return LogTrack(first, resolve_links=resolve_links, require_master=require_master)
+            if filter is None:
+                return LogTrack(first, resolve_links=resolve_links, require_master=require_master)
+            return FilteredLogTrack(first, filter, resolve_links=resolve_links, require_master=require_master)
 
-        return CatchUpSubscription(
+        kind: type[CatchUpSubscription[LogEvent]] = CatchUpSubscription if filter is None else FilteredSubscription
+        return kind(
             self._engine,
             ALL_STREAMS,
             begin,

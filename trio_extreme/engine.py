@@ -32,6 +32,7 @@ from trio_extreme.errors import (
     TrioExtremeError,
 )
 from trio_extreme.feeds import Feeds
+from trio_extreme.filter_support import FilterSupport
 from trio_extreme.line import Line
 from trio_extreme.notices import Closed, Connected, Lost, Reconnecting
 from trio_extreme.operations.base import AskAgain
@@ -77,6 +78,7 @@ class Engine:
         self.line = Line()
         self.calls = Calls(settings, self.line, now)
         self.feeds = Feeds(self.calls, self.line)
+        self.filter_support = FilterSupport(self.calls, self.line)
         self.changes = Changes()
         self._connect = connect
         self._rng = rng or Random()  # noqa: S311 - ids that must differ, and delays that should

@@ -50,7 +50,18 @@ class AheadOfServer:
     servers_last: int | Position | None
 
 
-Notice: TypeAlias = CaughtUp | FellBehind | Reconnected | StreamMissing | AheadOfServer
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A place to go on from where no event was chosen for a while: all before it was handed out, or did not match.
+
+    Only subscriptions with a filter have them. `position` is inclusive: the next event may be right there, so `after=`
+    starts at it (KurrentDB#4970).
+    """
+
+    position: Position
+
+
+Notice: TypeAlias = CaughtUp | FellBehind | Reconnected | StreamMissing | AheadOfServer | Checkpoint
 """What `with_notices()` gives beside events."""
 
 

@@ -71,12 +71,16 @@ class Pager:
                 self._learn(0, 0, is_end=True)
                 raise
             else:
-                self._learn(len(page.events), page.size, is_end=page.is_end)
+                self._learn(self._weight(page), page.size, is_end=page.is_end)
                 return page
 
     def _learn(self, events: int, size: int, *, is_end: bool) -> None:
         self._sizer.learn(events, size)
         self._at_end = is_end
+
+    def _weight(self, page: Any) -> int:
+        """How many events its size is of."""
+        return len(page.events)
 
     async def _fetch(self, deadline: float, most: int) -> Any:
         slot, self._ahead = self._ahead, None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.answers import record
+from tests.operations.logs import LOGS, START, Choices, Log, asked, at, places_of
 from trio_extreme.errors import StreamDeleted
 from trio_extreme.events import LogEvent, PushedEvent
 from trio_extreme.operations.following import LogTrack, StreamTrack
@@ -30,10 +31,6 @@ def stream_track(first: int = 0) -> StreamTrack:
 
 def log_track(place: Position) -> LogTrack:
     return LogTrack(place, resolve_links=False, require_master=False)
-
-
-def asked(operation: Any, message: type[Any]) -> Any:
-    return message.FromString(operation.payload())
 
 
 # --- a server with one stream
@@ -317,62 +314,12 @@ def test_a_hard_deleted_stream_is_an_error_of_the_page() -> None:
         track.operation(10).read(done.SerializeToString())
 
 
-# --- a server with a log
-
-
-SIZE = 10
-"""Bytes of a record."""
-
-
-class Log:
-    """What a server has of its log: records of ten bytes, in order; `visible` is how many of them it shows."""
-
-    def __init__(self, places: Sequence[Position]) -> None:
-        self.places = sorted(places)
-        self.visible = len(self.places)
-
-    def read(self, track: LogTrack, count: int = 100) -> LogPage:
-        """The page that the track asks for, over the wire."""
-        operation = track.operation(count)
-        question = asked(operation, schema.ReadAllEvents)
-        start = Position(question.commit_position, question.prepare_position)
-        found = [place for place in self.places[: self.visible] if place >= start][: question.max_count]
-        following = self._behind(found[-1]) if found else start
-        done = schema.ReadAllEventsCompleted(
-            commit_position=start.commit,
-            prepare_position=start.prepare,
-            events=self.push(*found),
-            next_commit_position=following.commit,
-            next_prepare_position=following.prepare,
-        )
-        return operation.read(done.SerializeToString())
-
-    @staticmethod
-    def _behind(place: Position) -> Position:
-        """Where the next page begins: behind a record, or within a transaction behind one of its events."""
-        if place.commit == place.prepare:
-            return Position(place.commit + SIZE, 0)
-        return Position(place.commit, place.prepare + SIZE)
-
-    @staticmethod
-    def push(*places: Position) -> list[Pushed]:
-        return [
-            Pushed(event=record(0), commit_position=place.commit, prepare_position=place.prepare) for place in places
-        ]
-
-
-def at(*places: int) -> list[Position]:
-    return [Position(place, place) for place in places]
+# --- a log
 
 
 # Three events of a transaction that was committed at 60, between plain ones.
 IN_TRANSACTION = [Position(60, 20), Position(60, 30), Position(60, 50)]
 LOG = Log([*at(0, 10, 40), *IN_TRANSACTION, *at(70, 80, 100)])
-START = Position(0, 0, inclusive=True)
-
-
-def places_of(events: Sequence[LogEvent]) -> list[Position]:
-    return [event.position for event in events]
 
 
 # --- the log, by its positions
@@ -579,19 +526,6 @@ def test_only_where_there_is_nothing_the_end_of_the_log_is_asked_for() -> None:
 # --- whatever comes
 
 
-class Choices:
-    """What a server and a network do, drawn by Hypothesis."""
-
-    def __init__(self, data: st.DataObject) -> None:
-        self._data = data
-
-    def number(self, least: int, most: int) -> int:
-        return self._data.draw(st.integers(least, most))
-
-    def flag(self) -> bool:
-        return self._data.draw(st.booleans())
-
-
 @given(st.data(), st.sets(st.integers(0, 40)).map(sorted), st.integers(0, 45), st.booleans())
 def test_each_event_of_a_stream_once(data: st.DataObject, numbers: list[int], first: int, links: bool) -> None:
     """Pages and pushes of any length, that overlap, come twice or leave something out, of a stream with holes."""
@@ -623,20 +557,7 @@ def some_run(choose: Choices, numbers: list[int]) -> list[int]:
     return [number for number in run if choose.number(0, 9)]
 
 
-def some_log(gaps: list[tuple[int, int]]) -> list[Position]:
-    """Records with so many others between them, each a plain event or a transaction of some."""
-    places: list[Position] = []
-    position = 0
-    for hidden, events in gaps:
-        position += SIZE * hidden
-        prepares = [position + SIZE * number for number in range(events)]
-        position += SIZE * events
-        places += [Position(position, prepare) for prepare in prepares] or at(position)
-        position += SIZE
-    return places
-
-
-@given(st.data(), st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 0, 1, 3])), max_size=15).map(some_log))
+@given(st.data(), LOGS)
 def test_each_event_of_the_log_once(data: st.DataObject, places: list[Position]) -> None:
     """As above; what a server pushes of the log has no gaps from what it confirmed on, which may show late or never."""
     choose, log, read = Choices(data), Log(places), list[Position]()

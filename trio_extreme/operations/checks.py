@@ -7,6 +7,7 @@ from typing import Literal, TypeGuard, TypeVar
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.events import NewEvent
+from trio_extreme.filters import Filter
 from trio_extreme.groups import MAX_INT32, NakAction, PersistentSettings
 from trio_extreme.metadata import is_metastream, stream_of
 from trio_extreme.values import (
@@ -215,6 +216,14 @@ def check_on_ahead(on_ahead: Literal["wait", "raise"]) -> Literal["wait", "raise
         msg = f"on_ahead: {on_ahead!r} is neither 'wait' nor 'raise'"
         raise InvalidArgument(msg)
     return on_ahead
+
+
+def check_filter(filter: Filter) -> Filter:
+    """What of the log is wanted."""
+    if not isinstance(filter, Filter):
+        msg = f"filter: {filter!r} is no Filter; give one such as Filter.by_stream('order-')"
+        raise InvalidArgument(msg)
+    return filter
 
 
 def check_count(count: int | None) -> int | None:

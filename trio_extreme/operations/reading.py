@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from trio_extreme.errors import AccessDenied, EventNotFound, ProtocolError, StreamDeleted, StreamNotFound
+from trio_extreme.errors import (
+    AccessDenied,
+    EventNotFound,
+    ProtocolError,
+    StreamDeleted,
+    StreamNotFound,
+    TrioExtremeError,
+)
 from trio_extreme.events import Event, Events, LogEvent
 from trio_extreme.operations.base import Operation, right_denied, server_error, unknown_result
 from trio_extreme.values import ALL, Position
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _Event = schema.ReadEventCompleted.ReadEventResult
 _Stream = schema.ReadStreamEventsCompleted.ReadStreamResult
@@ -32,13 +42,19 @@ class StreamPage(NamedTuple):
 
 
 class LogPage(NamedTuple):
-    """One page of the log; `size` in bytes. `at` is the place asked for, as the server understood it."""
+    """One page of the log; `size` in bytes. `at` is the place asked for, as the server understood it.
+
+    With a filter, `passed` is how many events were looked through that are not on it, as far as is known, and `sifted`
+    how many of those came with it.
+    """
 
     events: Events[LogEvent]
     next: Position
     is_end: bool
     size: int
     at: Position
+    passed: int = 0
+    sifted: int = 0
 
 
 class ReadEvent(Operation[Event]):
@@ -174,27 +190,31 @@ class ReadAll(Operation[LogPage]):
         """The page. The wire has no end flag here: an empty page is the end (docs/protocol.md, pitfall 30)."""
         done = parse(schema.ReadAllEventsCompleted, payload)
         if done.result != _ALL_SUCCESS:
-            self._raise(done)
-        events = Events(LogEvent, done.events)
+            raise log_refusal(done.result, done.error, resolve_links=self._resolve_links)
         at = Position(done.commit_position, done.prepare_position)
         following = Position(done.next_commit_position, done.next_prepare_position)
-        if len(events) > self._count:
-            raise too_many(len(events), self._count)
-        if events and not self._goes_on(following):
+        if len(done.events) > self._count:
+            raise too_many(len(done.events), self._count)
+        if done.events and not self._goes_on(following):
             raise stuck(following)
-        return LogPage(events, following, not events, len(payload), at)
+        return self._page(done.events, following, len(payload), at)
+
+    def _page(self, messages: Sequence[schema.ResolvedEvent], following: Position, size: int, at: Position) -> LogPage:
+        return LogPage(Events(LogEvent, messages), following, not messages, size, at)
 
     def _goes_on(self, following: Position) -> bool:
         if self._backwards:
             return self._start.commit == LAST or following < self._start
         return following > self._start
 
-    def _raise(self, done: schema.ReadAllEventsCompleted) -> None:
-        if done.result == _All.AccessDenied:
-            raise _read_denied(ALL, resolve_links=self._resolve_links)
-        if done.result == _All.Error:
-            raise server_error(done.error)
-        raise unknown_result("a read was answered", done.result)
+
+def log_refusal(result: int, text: str, *, resolve_links: bool) -> TrioExtremeError:
+    """The error for a page of the log that is none; a filtered one has the same results."""
+    if result == _All.AccessDenied:
+        return _read_denied(ALL, resolve_links=resolve_links)
+    if result == _All.Error:
+        return server_error(text)
+    return unknown_result("a read was answered", result)
 
 
 def _read_denied(stream: str, *, resolve_links: bool) -> AccessDenied:

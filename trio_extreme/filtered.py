@@ -1,0 +1,202 @@
+"""Reading the log and following it with a filter: by the server where it can, and else here.
+
+Which of the two may change with each session. A page and a feed each keep to what they were asked for; what comes next
+is asked of the server that there is then.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trio_extreme.catching_up import CatchUpSubscription
+from trio_extreme.errors import InvalidArgument, ProtocolError, Unsupported
+from trio_extreme.events import LogEvent
+from trio_extreme.notices import Checkpoint
+from trio_extreme.operations.filtering import (
+    CHECKPOINT_INTERVAL,
+    MAX_WINDOW,
+    FilteredPages,
+    SubscribeFiltered,
+    read_checkpoint,
+)
+from trio_extreme.operations.paging import GROWTH
+from trio_extreme.pending import Interrupted
+from trio_extreme.reading import LogReader, Pager
+from trio_extreme.values import MAX_READ
+from trio_extreme.wire.commands import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from trio_extreme.calls import Calls
+    from trio_extreme.filter_support import FilterSupport
+    from trio_extreme.filters import Filter
+    from trio_extreme.operations.base import Operation
+    from trio_extreme.operations.filtered_following import FilteredLogTrack
+    from trio_extreme.operations.reading import LogPage
+    from trio_extreme.operations.subscribing import Subscribe
+    from trio_extreme.values import Credentials, Position
+    from trio_extreme.wire.framing import Frame
+
+_CHECKPOINT = int(Command.CHECKPOINT_REACHED)
+
+
+class FilteredPager(Pager):
+    """Fetches pages of what matches. `request` makes one from its count, and the window where the server chooses.
+
+    Where the server sifts, a page that could not be had is not only asked for with a quarter of its events, but out of
+    a quarter of its window too: large events that do not match take long as well.
+    """
+
+    def __init__(
+        self,
+        support: FilterSupport,
+        calls: Calls,
+        credentials: Credentials | None,
+        page_size: int,
+        request: Callable[[int, int | None], Operation[LogPage]],
+    ) -> None:
+        super().__init__(calls, credentials, page_size, self._for_server)
+        self._support = support
+        self._make = request
+        self._window = MAX_WINDOW
+
+    def _for_server(self, count: int) -> Operation[LogPage]:
+        return self._make(count, self._window if self._support.known else None)
+
+    def _most(self, most: int) -> int:
+        """Of a page that is sifted here nobody knows how many events it takes."""
+        return most if self._support.known else MAX_READ
+
+    def _weight(self, page: LogPage) -> int:
+        return len(page.events) + page.sifted
+
+    async def _fetch(self, deadline: float, most: int) -> Any:
+        while True:
+            if self._ahead is None and self._support.known is None:
+                await self._support.find_out(self._credentials, deadline)
+            try:
+                page = await super()._fetch(deadline, self._most(most))
+            except Unsupported:
+                self._support.lacks_it()
+            except Interrupted:
+                self._window = max(1, self._window // 4)
+                raise
+            else:
+                self._window = min(MAX_WINDOW, self._window * GROWTH)
+                return page
+
+    async def fetch_ahead(self, most: int = MAX_READ) -> None:
+        """Have the next page on its way, if it is known who chooses. What cannot be asked for is told by `fetch`."""
+        if self._support.known is not None:
+            with suppress(InvalidArgument):
+                await super().fetch_ahead(self._most(most))
+                return
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+class FilteredLogReader(LogReader):
+    """Reads what matches of the log of all streams."""
+
+    __slots__ = ("_pages",)
+
+    def __init__(
+        self,
+        calls: Calls,
+        start: Position,
+        *,
+        filter: Filter,
+        support: FilterSupport,
+        backwards: bool,
+        count: int | None,
+        resolve_links: bool,
+        require_master: bool,
+        page_size: int,
+        credentials: Credentials | None,
+    ) -> None:
+        super().__init__(
+            calls,
+            start,
+            backwards=backwards,
+            count=count,
+            resolve_links=resolve_links,
+            require_master=require_master,
+            page_size=page_size,
+            credentials=credentials,
+        )
+        self._pages = FilteredPages(
+            filter, backwards=backwards, resolve_links=resolve_links, require_master=require_master
+        )
+        self._pager = FilteredPager(support, calls, credentials, page_size, self._request)
+
+    def _request(self, count: int, window: int | None) -> Operation[LogPage]:
+        return self._pages.request(self._next, count, window)
+
+
+class FilteredSubscription(CatchUpSubscription[LogEvent]):
+    """What `subscribe_all` returns with a filter: a `CatchUpSubscription` to the events that match.
+
+    `with_notices()` also gives `Checkpoint`s, places to go on from where no event was: while reading, each time that
+    many events did not match, and when it has caught up; and so on when it is live.
+    """
+
+    __slots__ = ()
+    _track: FilteredLogTrack
+
+    @property
+    def _support(self) -> FilterSupport:
+        return self._engine.filter_support
+
+    def _make_pager(self) -> Pager:
+        return FilteredPager(self._support, self._engine.calls, self._credentials, self._page_size, self._track.request)
+
+    def _accept(self, page: Any) -> None:
+        super()._accept(page)
+        self._tell_place(CHECKPOINT_INTERVAL)
+
+    def _tell_place(self, least: int) -> None:
+        place = self._track.checkpoint(least)
+        if place is not None:
+            self._out.append(Checkpoint(place))
+
+    async def _open(self, operation: Subscribe) -> None:
+        if self._support.known is None:
+            await self._support.find_out(self._credentials, inf)
+        if not self._support.known:
+            self._track.sieve = self._track.pages.sieve
+            await super()._open(operation)
+            return
+        self._track.sieve = None
+        try:
+            await super()._open(SubscribeFiltered(self._track.pages.filter, resolve_links=self._resolve_links))
+        except Unsupported:
+            self._support.lacks_it()
+
+    def _go_live(self) -> None:
+        assert self._feed is not None
+        if not self._feed.mailbox.ended and not self._told_caught_up:
+            self._tell_place(0)
+        super()._go_live()
+
+    def _take_frames(self, frames: Sequence[Frame]) -> None:
+        events = [frame for frame in frames if frame[0] != _CHECKPOINT]
+        if events:
+            super()._take_frames(events)
+            self._tell_place(CHECKPOINT_INTERVAL)
+        # What the server has looked through lies behind the events before it; the last place is beyond the others.
+        if self._live and len(events) < len(frames):
+            self._pass_by([frame for frame in frames if frame[0] == _CHECKPOINT][-1][3])
+
+    def _pass_by(self, checkpoint: bytes) -> None:
+        try:
+            place = read_checkpoint(checkpoint)
+        except ProtocolError as error:
+            self._ended(error)
+            return
+        if self._track.pass_by(place):
+            self._fill_gap()
+        self._tell_place(0)
