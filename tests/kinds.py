@@ -33,6 +33,7 @@ from trio_extreme import (
     StreamMetadata,
     messages,
 )
+from trio_extreme.filters import Filter
 from trio_extreme.operations.base import Resend
 from trio_extreme.operations.transactions import Begun, CommitTransaction
 from trio_extreme.wire import schema
@@ -103,6 +104,17 @@ async def read_all(conn: Connection, **options: Any) -> int:
     return len([event async for event in conn.read_all(**options)])
 
 
+class _Filters:
+    """The server filters: that it is asked whether it does is another request."""
+
+    known = True
+
+
+async def read_filtered(conn: Connection, **options: Any) -> int:
+    conn._engine.filter_support = _Filters()  # type: ignore[assignment]
+    return await read_all(conn, filter=Filter.by_stream("s"), **options)
+
+
 def append(expected: int) -> Callable[[Connection], Awaitable[Any]]:
     return lambda conn: conn.append("s", EVENTS, expected=expected)
 
@@ -153,6 +165,9 @@ NO_STREAM_YET: Answer = (
 CONFIRMED: Answer = (Command.SUBSCRIPTION_CONFIRMATION, confirmed())
 STREAM_PAGE: Answer = (Command.READ_STREAM_EVENTS_FORWARD_COMPLETED, page([0], 1, end=True))
 LOG_PAGE = log_page([], 9, 9)
+FILTERED_PAGE = schema.FilteredReadAllEventsCompleted(
+    next_commit_position=9, next_prepare_position=9, is_end_of_stream=True
+)
 APPENDED: Answer = (Command.WRITE_EVENTS_COMPLETED, written(4, 5))
 DELETED: Answer = (Command.DELETE_STREAM_COMPLETED, schema.DeleteStreamCompleted(result=Written.Success))
 
@@ -220,6 +235,13 @@ def _pages() -> Iterator[Kind]:
         name = "read the log backwards" if backwards else "read the log"
         verb = partial(read_all, backwards=backwards)
         yield reading(name, verb=verb, command=command, answer=(command + 1, LOG_PAGE))
+    for command, reply, backwards in (
+        (Command.FILTERED_READ_ALL_EVENTS_FORWARD, 0xBB, False),
+        (Command.FILTERED_READ_ALL_EVENTS_BACKWARD, 0xBE, True),
+    ):
+        name = "read with a filter backwards" if backwards else "read with a filter"
+        verb = partial(read_filtered, backwards=backwards)
+        yield reading(name, verb=verb, command=command, answer=(reply, FILTERED_PAGE))
 
 
 def _as_once() -> Iterator[Kind]:

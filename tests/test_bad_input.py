@@ -26,6 +26,7 @@ from trio_extreme import (
     StreamMetadata,
 )
 from trio_extreme.events import MAX_EVENT_SIZE
+from trio_extreme.filters import Filter
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import MAX_FRAME_SIZE
@@ -150,6 +151,9 @@ VERBS: dict[str, tuple[Callable[[Connection], Any], str]] = {
     "the log from the end on": (lambda conn: conn.read_all(start=END), r"start: nothing lies forwards of END"),
     "the log from a number": (lambda conn: conn.read_all(start=3), r"start: 3 is no place in the log"),
     "the log from below": (lambda conn: conn.read_all(start=Position(-5, -5)), r"start: .* is no place in the log"),
+    "what is no filter": (lambda conn: conn.read_all(filter="s-"), r"filter: 's-' is no Filter; .*Filter\.by_stream"),  # type: ignore[arg-type]
+    "to follow what is no filter": (lambda conn: conn.subscribe_all(filter=["s-"]), r"filter: \['s-'\] is no Filter"),  # type: ignore[arg-type]
+    "a filter of nothing": (lambda conn: conn.read_all(filter=Filter.by_type()), r"filter: Filter\.by_type\(\) says"),
     "live from nothing": (lambda conn: conn.subscribe_live(""), r"stream: ''"),
     "a transaction on nothing": (lambda conn: conn.transaction("", expected=ANY), r"stream: ''"),
     "a transaction on what exists": (

@@ -22,7 +22,9 @@ from trio_extreme import (
     CaughtUp,
     Connection,
     DefaultAcl,
+    Filter,
     NewEvent,
+    Notice,
     StreamMetadata,
     StreamMissing,
     messages,
@@ -121,6 +123,17 @@ async def read_all(conn: Connection) -> None:
     assert len([event async for event in conn.read_all(count=5, page_size=2)]) == 5
 
 
+async def read_filtered(conn: Connection) -> None:
+    """Whether the server filters is asked first, and again in the next session."""
+    reader = conn.read_all(filter=Filter.by_stream(PEOPLE), count=SIZE)
+    assert [event.number async for event in reader] == [0, 1, 2, 3, 4]
+
+
+async def read_filtered_ahead(conn: Connection) -> None:
+    async with conn.read_all(filter=Filter.by_stream(PEOPLE), count=2, page_size=2) as reader:
+        assert [event.number async for event in reader] == [0, 1]
+
+
 async def subscribe_live(conn: Connection) -> None:
     async with conn.subscribe_live("live") as events:
         written = await conn.append("live", [NewEvent("t"), NewEvent("t")])
@@ -189,6 +202,15 @@ async def subscribe_all(conn: Connection) -> None:
             pass
 
 
+async def subscribe_filtered(conn: Connection) -> None:
+    """What was looked through may be told on the way."""
+    async with conn.subscribe_all(filter=Filter.by_stream("live"), start=END) as events:
+        items = events.with_notices()
+        written = await conn.append("live", NewEvent("t"))
+        while isinstance(item := await anext(items), Notice) or item.position != written.position:
+            pass
+
+
 ACTIONS: list[Action] = [
     ping,
     execute,
@@ -207,6 +229,8 @@ ACTIONS: list[Action] = [
     read_ahead,
     read_ahead_and_break,
     read_all,
+    read_filtered,
+    read_filtered_ahead,
     subscribe_live,
     subscribe_live_batches,
     subscribe_live_notices,
@@ -217,6 +241,7 @@ ACTIONS: list[Action] = [
     subscribe_from_end,
     subscribe_beyond_end,
     subscribe_all,
+    subscribe_filtered,
 ]
 each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 
