@@ -15,10 +15,12 @@ from tests.helpers import assert_nothing_left, new_events
 from tests.sessions.steps import cancelled_at
 from trio_extreme import (
     CaughtUp,
+    Checkpoint,
     Closed,
     Connected,
     Connection,
     FellBehind,
+    Filter,
     Lost,
     Notice,
     Reconnected,
@@ -151,6 +153,19 @@ async def test_catching_up_with_the_log(step: int, of_all: bool) -> None:
         stored = [event.position.commit async for event in conn.read_all()]
         items = events.with_notices()
         assert await collect(items, step, of_all=of_all, last=CaughtUp()) == [*stored, CaughtUp()]
+
+
+@each_step
+async def test_reading_and_catching_up_with_a_filter(step: int, of_all: bool) -> None:
+    async with opened() as (_, conn):
+        await conn.append("other", new_events(3))
+        stored = [event.position.commit async for event in conn.read_all() if event.stream == "s"]
+        reader = conn.read_all(filter=Filter.by_stream("s"), page_size=2)
+        assert await collect(reader, step, of_all=of_all, last=stored[-1]) == stored
+        async with conn.subscribe_all(filter=Filter.by_stream("s"), page_size=2) as events:
+            *seen, place, _ = await collect(events.with_notices(), step, of_all=of_all, last=CaughtUp())
+    assert seen == stored
+    assert isinstance(place, Checkpoint)
 
 
 @each_step
