@@ -342,22 +342,31 @@ class Follower:
         self.track.sieve = self.track.pages.sieve if self._window is None else None
         self.track.aim(Confirmation(horizon, None))
 
-    def take_pushed(self, run: list[Position]) -> bool:
-        """What of a run is sent, and perhaps a checkpoint within it; whether pages must be read."""
+    def take_pushed(self, run: list[Position], before: int) -> None:
+        """What of a run is sent, and perhaps a checkpoint within it; so many events of the log are older than it."""
         cut = len(run) if self._window is None else self.choose.number(0, len(run))
-        gap = self._push(run[:cut])
-        if 0 < cut < len(run) and not gap:
-            gap = self.track.pass_by(Position(run[cut - 1].commit, run[cut - 1].prepare, inclusive=True))
+        self._push(run[:cut], before)
+        if 0 < cut < len(run):
+            if self.track.pass_by(Position(run[cut - 1].commit, run[cut - 1].prepare, inclusive=True)):
+                self._fill_gap(before)
             self._look_at_place()
-        return gap or self._push(run[cut:])
+        self._push(run[cut:], before)
 
-    def _push(self, run: list[Position]) -> bool:
+    def _push(self, run: list[Position], before: int) -> None:
         sent = self.log.sent_by(*run, window=self._window)
-        if not sent:
-            return False
-        taken = self.track.take_pushed(sent)
-        self._take(taken.events)
-        return taken.gap
+        if sent:
+            taken = self.track.take_pushed(sent)
+            self._take(taken.events)
+            if taken.gap:
+                self._fill_gap(before)
+
+    def _fill_gap(self, before: int) -> None:
+        """Pages as far as what was pushed; where nothing was missing, what was withheld is as good."""
+        while not self.track.reached:
+            if set(self.log.places[:before]) & set(self.wanted) <= set(self.read) and self.choose.flag():
+                self.settle()
+                break
+            self.take_page()
 
     def settle(self) -> None:
         self._take(self.track.settle_for_less())
@@ -417,10 +426,4 @@ def follow(choose: Choices, log: FilteredLog, follower: Follower, written: int) 
         overlap = choose.number(1, 3) if choose.flag() else 0
         run = log.places[max(0, next_one - overlap) : next_one + count]
         following = following[count:]
-        if follower.take_pushed(run):
-            while not follower.track.reached:
-                known = set(follower.wanted).isdisjoint(set(log.places[:next_one]) - set(follower.read))
-                if known and choose.flag():
-                    follower.settle()
-                    break
-                follower.take_page()
+        follower.take_pushed(run, next_one)
