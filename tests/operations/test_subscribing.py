@@ -29,13 +29,13 @@ def test_what_is_sent() -> None:
 
 def test_confirmed() -> None:
     payload = schema.SubscriptionConfirmation(last_commit_position=9, last_event_number=3).SerializeToString()
-    assert STREAM.decide(Command.SUBSCRIPTION_CONFIRMATION, payload) == (9, 3)
+    assert STREAM.decide(Command.SUBSCRIPTION_CONFIRMATION, payload) == Confirmation(9, 3)
     # Servers from 22.6 send 0 for the log, older ones nothing.
-    assert LOG.decide(Command.SUBSCRIPTION_CONFIRMATION, payload) == (9, None)
+    assert LOG.decide(Command.SUBSCRIPTION_CONFIRMATION, payload) == Confirmation(9, None)
 
 
 def test_servers_from_22_6_leave_out_zeros() -> None:
-    assert STREAM.read(b"") == (0, 0)
+    assert STREAM.read(b"") == Confirmation(0, 0)
 
 
 @pytest.mark.parametrize(
