@@ -17,6 +17,7 @@ from trio_extreme import (
     MetadataUnreadable,
     OperationTimedOut,
     OutcomeUnknown,
+    ReadOnly,
     StreamMetadata,
     WrongExpectedVersion,
 )
@@ -192,6 +193,14 @@ async def test_a_write_sent_again_and_refused(ours: bool, nursery: trio.Nursery)
             assert (await call.value()).version == 5
         else:
             assert isinstance(await call.error(), OutcomeUnknown)
+
+
+async def test_a_connection_that_cannot_write_reads_nothing_either() -> None:
+    peer = Peer()
+    async with open_to(peer, ANONYMOUS.replace(read_only=True)) as conn:
+        with pytest.raises(ReadOnly, match="nothing was sent"):
+            await update(conn)
+    assert peer.commands() == []
 
 
 async def test_without_a_version_a_write_is_not_sent_again(nursery: trio.Nursery) -> None:

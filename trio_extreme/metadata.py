@@ -116,13 +116,14 @@ class _Document:
         return document
 
 
-_STREAM_KEYS = {
+STREAM_KEYS = {
     "$maxCount": "max_count",
     "$maxAge": "max_age",
     "$tb": "truncate_before",
     "$cacheControl": "cache_control",
     "$acl": "acl",
 }
+"""What JSON calls the values of `StreamMetadata`."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -151,10 +152,10 @@ class StreamMetadata(_Document):
         _check_number("truncate_before", self.truncate_before, 0)
         _check_time("cache_control", self.cache_control)
         object.__setattr__(self, "acl", _check_acl("acl", self.acl))
-        self._check(_STREAM_KEYS)
+        self._check(STREAM_KEYS)
 
     def __repr__(self) -> str:
-        return _shown(self, (*_STREAM_KEYS.values(), "custom", "version", "problem"))
+        return _shown(self, (*STREAM_KEYS.values(), "custom", "version", "problem"))
 
     @classmethod
     def parse(cls, data: bytes, *, is_json: bool = True, version: int = NO_STREAM) -> StreamMetadata:
@@ -249,7 +250,7 @@ def _check_number(name: str, value: int | None, least: int) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MAX_NUMBER:
-        msg = f"{name}: {value!r} is no whole number from {least} to 2**63 - 1; None says nothing"
+        msg = f"{name}: {value!r} is no whole number from {least} to 2**63 - 1"
         raise InvalidArgument(msg)
 
 
@@ -265,7 +266,7 @@ def _check_acl(name: str, value: Acl | None) -> Acl:
 # --- JSON
 
 
-def dump(members: Mapping[str, Any]) -> bytes:
+def dump(members: object) -> bytes:
     """JSON as servers write it. Raises `TypeError`, `ValueError` or `RecursionError` for what JSON cannot say."""
     text = json.dumps(members, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     # Half of a surrogate pair, which JSON can hold and UTF-8 cannot, becomes the escape it came as.
@@ -323,7 +324,7 @@ def _read_metadata(document: dict[str, Any]) -> dict[str, Any]:
     }
     if "$acl" in document:
         found["acl"] = read_acl("$acl", document["$acl"])
-    found["custom"] = {key: value for key, value in document.items() if key not in _STREAM_KEYS}
+    found["custom"] = {key: value for key, value in document.items() if key not in STREAM_KEYS}
     return found
 
 

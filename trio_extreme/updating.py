@@ -27,6 +27,7 @@ async def update_metadata(
     credentials: Credentials | None,
 ) -> StreamMetadata:
     """What is stored after the changes. Raises `WrongExpectedVersion` after so many attempts, and what the calls do."""
+    calls.check_writable()
     deadline = calls.deadline()
     attempts = ATTEMPTS
     while True:

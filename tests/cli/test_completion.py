@@ -37,6 +37,9 @@ def test_no_shell_is_needed_to_make_a_script() -> None:
     [
         ("trio-extreme rea", "read"),
         ("trio-extreme exp", "export"),
+        ("trio-extreme del", "delete"),
+        ("trio-extreme meta se", "set"),
+        ("trio-extreme meta set people --max-c", "--max-count"),
         ("trio-extreme report --sort wr", "written"),
         ("trio-extreme serve --as 3", "3.9.4"),
         ("trio-extreme watch people --ty", "--types"),

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     Cli = Callable[..., Result]
 
-COMMANDS = ["append", "completion", "demo", "export", "import", "read", "report", "serve", "watch"]
+PAGE = (Path(__file__).parents[2] / "docs" / "command-line.md").read_text()
+COMMANDS = ["append", "completion", "delete", "demo", "export", "import", "meta", "read", "report", "serve", "watch"]
 
 
 def python(code: str) -> Result:
@@ -73,11 +74,22 @@ def test_its_version(cli: Cli) -> None:
     assert result.out.startswith("trio-extreme, version ")
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, "meta get", "meta set"])
 def test_every_command_has_help(cli: Cli, command: str) -> None:
-    result = cli(command, "--help")
+    result = cli(*command.split(), "--help")
     assert result.code == 0
     assert result.out.startswith(f"Usage: trio-extreme {command}")
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "meta get", "meta set"])
+def test_every_command_is_on_the_page(command: str) -> None:
+    assert f"\n| `{command}" in PAGE or command == "meta"
+
+
+def test_a_group_of_commands_shows_what_there_is(cli: Cli) -> None:
+    result = cli("meta")
+    assert (result.code, result.out) == (2, "")
+    assert "Show the metadata of a stream." in result.err
 
 
 @pytest.mark.parametrize(
@@ -97,10 +109,23 @@ def test_every_command_has_help(cli: Cli, command: str) -> None:
         (["read", "people", "--format", "%n %q"], "'%q' is none of"),
         (["read", "people", "--format", "100%"], "'%' is none of"),
         (["read", "people", "--format", "\\x"], "'\\\\x' is none of"),
-        (["append", "$all"], "nothing can be appended to the log itself"),
+        (["append", "$all"], "it is the log of all streams"),
         (["append", "people", "--expected", "-1"], "any, no-stream, exists"),
         (["append", "people", "--batch", "0"], "--batch"),
-        (["import", "--stream", "$all"], "nothing can be appended to the log itself"),
+        (["delete", "$all", "--yes"], "it is the log of all streams"),
+        (["delete", "people", "--yes", "--expected", "exists"], "any, no-stream, or the number"),
+        (["meta", "get", "$$people"], "'$$people' holds the metadata of 'people': give that name"),
+        (["meta", "set", "people"], "nothing to set"),
+        (["meta", "set", "people", "--replace", "--max-count", "5"], "--replace takes all from standard input"),
+        (["meta", "set", "people", "--max-count", "0"], "--max-count: 0 is no whole number from 1 to 2**63 - 1."),
+        (["meta", "set", "people", "--max-count", "many"], "'many' is no whole number; give one, or none."),
+        (["meta", "set", "people", "--max-count", "9" * 100], "--max-count: 9999"),
+        (["meta", "set", "people", "--max-age", "0"], "--max-age: datetime.timedelta(0) is no time"),
+        (["meta", "set", "people", "--max-age", "999999999999d"], "--max-age: "),
+        (["meta", "set", "people", "--max-age", "1w"], "'1w' is no time; give seconds, or 90s, 15m, 12h, 7d, or none."),
+        (["meta", "set", "people", "--custom", "owner=Pera"], "'owner=Pera' is no KEY=JSON"),
+        (["meta", "set", "people", "--custom", "$maxCount=5"], "'$maxCount' has an argument of its own: max_count"),
+        (["import", "--stream", "$all"], "it is the log of all streams"),
         (["import", "--expected", "-1"], "any, no-stream, exists"),
         (["report", "--sort", "age"], "'age' is not one of"),
         (["report", "--top", "0"], "--top"),

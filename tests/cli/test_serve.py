@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -149,3 +150,47 @@ def test_a_file_that_cannot_be_used_is_a_sentence(
     assert (result.code, result.out) == (1, "")
     assert result.err.startswith(f"Error: {file} {sentence}")
     assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("way", ["options", "environment"])
+def test_users_can_be_added(cli: Cli, way: str) -> None:
+    users = ["jane:sesame:staff,readers", "admin:other", "joe:x"]
+    options = [word for user in users for word in ("--user", user)] if way == "options" else []
+    environment = {**os.environ} if way == "options" else {**os.environ, "TRIO_EXTREME_USERS": " ".join(users)}
+    with started("serve", "--port", "0", *options, env=environment) as process:
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        address = f"{place['host']}:{place['port']}"
+        # Admin's password is not told to whom it was not given.
+        assert (place["username"], place["password"]) == ("admin", None)
+        admin = ("--url", f"eventstore://admin:other@{address}")
+        assert cli("meta", "set", "people", "--write", "staff", *admin).code == 0
+        for user, code in (("jane:sesame", 0), ("joe:x", 4), ("ops:changeit", 4), ("admin:changeit", 4)):
+            url = f"eventstore://{user}@{address}?first_attempts=1"
+            assert cli("append", "people", "--url", url, stdin='{"type": "x"}').code == code
+        process.send_signal(signal.SIGINT)
+        err = finished(process).err
+    assert "users: admin ($admins), jane (staff, readers), joe (no groups)\n" in err
+    assert "sesame" not in err
+
+
+def test_where_nobody_is_anonymous_the_given_password_is_not_shown() -> None:
+    with started("serve", "--port", "0", "--as", "23.10", "--user", "admin:sesame") as process:
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        process.send_signal(signal.SIGINT)
+        err = finished(process).err
+    assert f"trio-extreme watch people --url eventstore://admin@127.0.0.1:{place['port']}\n" in err
+    assert "sesame" not in err
+
+
+@pytest.mark.parametrize(
+    "user", ["jane", "jane:", ":sesame", "jane:sesame:a:b", f"{'j' * 256}:sesame", f"jane:{'sesame' * 50}"]
+)
+def test_what_is_no_user(cli: Cli, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for options, environment in ((["--user", user], ""), ([], user)):
+        monkeypatch.setenv("TRIO_EXTREME_USERS", environment)
+        result = cli("serve", "--port", "0", *options)
+        assert (result.code, result.out) == (2, "")
+        assert "Invalid value for '--user'" in result.err
+        assert "sesame" not in result.err

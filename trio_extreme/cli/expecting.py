@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from trio_extreme.values import ANY, MAX_NUMBER, NO_STREAM, STREAM_EXISTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    _Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _NAMES = {"any": ANY, "no-stream": NO_STREAM, "exists": STREAM_EXISTS}
 
 
-def _expected(text: str) -> int:
-    if text in _NAMES:
-        return _NAMES[text]
+def _parse_expected(text: str, names: Mapping[str, int]) -> int:
+    if text in names:
+        return names[text]
     if text.isascii() and text.isdigit() and int(text) < MAX_NUMBER:
         return int(text)
-    msg = f"{text!r} is none: any, no-stream, exists, or the number of the stream's last event."
+    msg = f"{text!r} is none: {', '.join(names)}, or the number of the stream's last event."
     raise click.BadParameter(msg)
 
 
-def expected_option(words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`--expected`, with what it means to the command."""
-    return click.option("--expected", type=_expected, default="any", metavar="any|no-stream|exists|N", help=words)
+def expected_option(words: str, *, default: str | None = "any", exists: bool = True) -> _Decorator:
+    """`--expected`, with what it means to the command; `exists`: whether it can be any version but none."""
+    names = {name: version for name, version in _NAMES.items() if exists or version != STREAM_EXISTS}
+    metavar = "|".join((*names, "N"))
+
+    def parse(text: str) -> int:
+        return _parse_expected(text, names)
+
+    return click.option("--expected", type=parse, default=default, metavar=metavar, help=words)

@@ -11,10 +11,12 @@ import click
 from trio_extreme import __version__
 from trio_extreme.cli.append import append
 from trio_extreme.cli.completion import completion
+from trio_extreme.cli.deleting import delete
 from trio_extreme.cli.demo import demo
 from trio_extreme.cli.exporting import export_streams
 from trio_extreme.cli.failures import FAILED, USAGE
 from trio_extreme.cli.importing import import_events
+from trio_extreme.cli.meta import meta
 from trio_extreme.cli.read import read
 from trio_extreme.cli.reporting import report
 from trio_extreme.cli.running import INTERRUPTED, notice
@@ -55,7 +57,7 @@ def commands(context: click.Context) -> None:
         context.exit(USAGE)
 
 
-for _command in (append, completion, demo, export_streams, import_events, read, report, serve, watch):
+for _command in (append, completion, delete, demo, export_streams, import_events, meta, read, report, serve, watch):
     commands.add_command(_command)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,69 +17,98 @@ from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.lines import dump
 from trio_extreme.cli.running import notice, run
 from trio_extreme.cli.servers import SERVERS, as_option
-from trio_extreme.embedded import Node, open_node
+from trio_extreme.cli.users import USERS, user_words, users_option
+from trio_extreme.embedded import open_node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
+
+    from trio_extreme.embedded import Node, User
 
 _PORT = 1113
 
 _EPILOG = """\
 \b
-The JSON line it prints has the keys host, port, version, username, password,
-persist.
+The JSON line it prints has the keys host, port, version, username, password
+(admin's; null where it was given), persist.
 
 """
 
 
-@click.command(short_help="Run a node for development and tests.", epilog=_EPILOG + SERVERS)
+@click.command(short_help="Run a node for development and tests.", epilog=_EPILOG + USERS + "\n" + SERVERS)
 @click.option("--port", type=click.IntRange(0, 65_535), default=_PORT, help="Where to listen; 0 takes a free port.")
 @click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 is all of this machine's.")
 @as_option("The server to be; see below.")
 @click.option("--persist", type=click.Path(), metavar="FILE", help="Keep the log in this file; made where it is not.")
 @click.option("--projections", is_flag=True, help="Run the standard ones: $ce-…, $et-…, $streams, $category-….")
+@users_option
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
-def serve(*, port: int, host: str, version: str, persist: str | None, projections: bool, as_json: bool) -> int:
+def serve(
+    *,
+    port: int,
+    host: str,
+    version: str,
+    persist: str | None,
+    projections: bool,
+    users: Sequence[tuple[str, User]],
+    as_json: bool,
+) -> int:
     """Run an Event Store-compatible node until Ctrl-C, for development and tests.
 
     Its log is in memory, and gone when it ends, unless --persist names a file for it. Users are admin and ops, both
-    with the password changeit.
+    with the password changeit, and those of --user.
     """
-    start = partial(open_node, port=port, host=host, version=version, path=persist, projections=projections)
-    return run(partial(_serve, start, host, port, persist, as_json=as_json or not output.is_terminal()))
+    known = dict(users)
+    start = partial(
+        open_node, port=port, host=host, version=version, path=persist, projections=projections, users=known
+    )
+    job = _Job(start, host, port, persist, known, as_json=as_json or not output.is_terminal())
+    return run(job.run)
 
 
-async def _serve(
-    start: Callable[[], AbstractAsyncContextManager[Node]], host: str, port: int, persist: str | None, *, as_json: bool
-) -> None:
-    async with AsyncExitStack() as stack:
-        try:
-            node = await stack.enter_async_context(start())
-        except OSError as error:
-            raise _refused(error, host, port) from error
-        _announce(node, persist)
-        await output.write(_line(node, persist) if as_json else b"")
-        await trio.sleep_forever()
+@dataclass
+class _Job:
+    start: Callable[[], AbstractAsyncContextManager[Node]]
+    host: str
+    port: int
+    persist: str | None
+    users: Mapping[str, User]
+    as_json: bool
 
+    async def run(self) -> None:
+        async with AsyncExitStack() as stack:
+            try:
+                node = await stack.enter_async_context(self.start())
+            except OSError as error:
+                raise _refused(error, self.host, self.port) from error
+            self._announce(node)
+            await output.write(self._line(node) if self.as_json else b"")
+            await trio.sleep_forever()
 
-def _announce(node: Node, persist: str | None) -> None:
-    address = Target(node.settings).address
-    where = "memory" if persist is None else persist
-    notice(f"listening at {address} as Event Store {node.version}, its log in {where}; Ctrl-C ends")
-    flag = f" --url eventstore://{address}"
-    if not node.store.version.allows_anonymous:
-        flag = flag.replace("//", f"//{node.settings.username}:{node.settings.password}@")
-    elif node.port == _PORT:
-        flag = ""
-    notice(f"try: trio-extreme watch people{flag}")
-    notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
+    def _password(self, node: Node) -> str | None:
+        """That of admin, which anybody may know unless it was given."""
+        return None if "admin" in self.users else node.settings.password
 
+    def _announce(self, node: Node) -> None:
+        address = Target(node.settings).address
+        where = "memory" if self.persist is None else self.persist
+        notice(f"listening at {address} as Event Store {node.version}, its log in {where}; Ctrl-C ends")
+        if self.users:
+            notice(f"users: {user_words(self.users)}")
+        flag = f" --url eventstore://{address}"
+        if not node.store.version.allows_anonymous:
+            password = self._password(node)
+            flag = flag.replace("//", "//admin@" if password is None else f"//admin:{password}@")
+        elif node.port == _PORT:
+            flag = ""
+        notice(f"try: trio-extreme watch people{flag}")
+        notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
 
-def _line(node: Node, persist: str | None) -> bytes:
-    settings = node.settings
-    keys = {"host": node.host, "port": node.port, "version": node.version}
-    return dump(keys | {"username": settings.username, "password": settings.password, "persist": persist}) + b"\n"
+    def _line(self, node: Node) -> bytes:
+        keys = {"host": node.host, "port": node.port, "version": node.version}
+        keys |= {"username": "admin", "password": self._password(node), "persist": self.persist}
+        return dump(keys) + b"\n"
 
 
 def _refused(error: OSError, host: str, port: int) -> CommandFailed:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trio_extreme.errors import InvalidArgument
+from trio_extreme.metadata import is_metastream, stream_of
 from trio_extreme.operations.checks import check_stream
 from trio_extreme.values import ALL
 
@@ -26,7 +27,7 @@ def parse_stream(name: str) -> str:
     try:
         return check_stream(name)
     except InvalidArgument:
-        why = "nothing can be appended to the log itself" if name == ALL else "UTF-8 cannot say it"
+        why = "it is the log of all streams" if name == ALL else "UTF-8 cannot say it"
         msg = f"{name!r} is no name of a stream: {why}."
         raise click.BadParameter(msg) from None
 
@@ -35,6 +36,18 @@ def stream_argument(*, all_allowed: bool) -> Callable[[Callable[..., Any]], Call
     """`STREAM`, which may be `$all` where the log can be meant."""
     kind = _stream_or_log if all_allowed else parse_stream
     return click.argument("stream", type=kind, metavar="STREAM|$all" if all_allowed else "STREAM")
+
+
+def owner_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`STREAM`, or `$all`, of which metadata can be set."""
+    return click.argument("stream", type=_owner, metavar="STREAM|$all")(command)
+
+
+def _owner(name: str) -> str:
+    if is_metastream(name):
+        msg = f"{name!r} holds the metadata of {stream_of(name)!r}: give that name."
+        raise click.BadParameter(msg)
+    return _stream_or_log(name)
 
 
 def streams_argument(command: Callable[..., Any]) -> Callable[..., Any]:
