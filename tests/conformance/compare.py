@@ -21,12 +21,14 @@ from trio_extreme.wire.framing import NO_CORRELATION, Frame
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-_FREE = dict.fromkeys(("created", "created_epoch", "last_commit_position", "error", "message"), "there")
+_FREE = dict.fromkeys(
+    ("created", "created_epoch", "last_commit_position", "error", "message", "total_time_ms"), "there"
+)
 """What may say anything, but not nothing where something was said."""
 _POSITIONS = ("commit_position", "prepare_position", "next_commit_position", "next_prepare_position", "transaction_id")
 _TAG = re.compile(rb'(?<=^\{"\$v":")([0-9:-]+","\$c":)[0-9]+(,"\$p":)[0-9]+')
 """What projections write into the metadata of a link: it holds the position of the event that it leads to."""
-_WRITES = ("WRITE_EVENTS_COMPLETED", "DELETE_STREAM_COMPLETED")
+_WRITES = ("WRITE_EVENTS_COMPLETED", "DELETE_STREAM_COMPLETED", "TRANSACTION_COMMIT_COMPLETED")
 
 
 @dataclass(frozen=True)

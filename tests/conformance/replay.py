@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import trio
@@ -12,19 +12,17 @@ from tests.conformance.compare import Answer, Conversation, read_answer
 from tests.conformance.recorded import Note, RecordedFrame, Recording
 from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.wire import schema
-from trio_extreme.wire.commands import Command
+from trio_extreme.wire.commands import Command, decode_payload
 from trio_extreme.wire.framing import FrameBuffer, encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-NOT_YET = ("TransactionStart",)
-"""Requests inside the replayed recordings that this node does not know yet."""
 
 PROJECTING = ("category_projection",)
 """Recordings of what projections do."""
 
+_COMMAND = 4
 _AFTERWARDS = 0.5
 _START = 1_700_000_000.0
 _PREFIXES = {
@@ -37,14 +35,13 @@ _LARGE = re.compile(r"(?:.*: )?(one|\d+) events? of (\d+) (KiB|bytes)")
 
 def recorded_conversation(recording: Recording) -> Conversation:
     """What the real server answered."""
-    left_out = {frame.label for frame in recording.frames if frame.command in NOT_YET}
-    answers = [read_answer(frame.frame) for frame in recording.answers if frame.label not in left_out]
-    return Conversation(answers, recording.closed)
+    return Conversation([read_answer(frame.frame) for frame in recording.answers], recording.closed)
 
 
 def own_streams(recording: Recording) -> set[str]:
     """The streams that the conversation writes or deletes; of what projections make of it, those of its categories."""
-    messages = [frame.message for frame in recording.frames if frame.command in ("WriteEvents", "DeleteStream")]
+    writing = ("WriteEvents", "DeleteStream", "TransactionStart")
+    messages = [frame.message for frame in recording.frames if frame.command in writing]
     streams = {message["event_stream_id"] for message in messages if message is not None}
     if recording.scenario in PROJECTING:
         streams |= {f"$ce-{stream.partition('-')[0]}" for stream in streams}
@@ -53,7 +50,8 @@ def own_streams(recording: Recording) -> set[str]:
 
 def own_ids(recording: Recording) -> set[str]:
     """The ids of the events that the conversation writes, as JSON has them."""
-    messages = [frame.message for frame in recording.frames if frame.command == "WriteEvents" and frame.message]
+    writing = ("WriteEvents", "TransactionWrite")
+    messages = [frame.message for frame in recording.frames if frame.command in writing and frame.message]
     return {event["event_id"] for message in messages for event in message.get("events", ())}
 
 
@@ -87,7 +85,7 @@ async def replay(recording: Recording, path: Path | None = None, *, projections:
         start = trio.current_time()
         for t, data in _sent(recording):
             await trio.sleep_until(start + t)
-            await stream.send_all(data)
+            await stream.send_all(_with_our_id(data, recording, answers))
         await trio.sleep_until(start + recording.entries[-1].t + _AFTERWARDS)
         conversation = Conversation(tuple(answers), closed.is_set())
         nursery.cancel_scope.cancel()
@@ -102,8 +100,29 @@ def _sent(recording: Recording) -> Iterator[tuple[float, bytes]]:
             note = entry.text
             if note in _PREFIXES:
                 yield entry.t, _PREFIXES[note].to_bytes(4, "little") + bytes(18)
-        elif entry.from_client and entry.command not in NOT_YET:
+        elif entry.from_client:
             yield entry.t, _large_append(recording, entry, note) if entry.raw is None else entry.raw
+
+
+def _with_our_id(data: bytes, recording: Recording, answers: Sequence[Answer]) -> bytes:
+    """The same request, but about the transaction that the node began where the recorded server began another."""
+    request = data[_COMMAND]
+    if request not in (Command.TRANSACTION_WRITE, Command.TRANSACTION_COMMIT):
+        return data
+    (frame,) = FrameBuffer().feed(data)
+    command, _, correlation, payload = frame
+    message: Any = decode_payload(command, payload)
+    begun = {int(start.message["transaction_id"]): start.correlation for start in _starts(recording) if start.message}
+    for answer in answers:
+        if answer.correlation == begun.get(message.transaction_id):
+            assert isinstance(answer.content, dict)
+            message.transaction_id = int(answer.content["transaction_id"])
+            break
+    return encode_frame(command, correlation, message.SerializeToString())
+
+
+def _starts(recording: Recording) -> list[RecordedFrame]:
+    return [answer for answer in recording.answers if answer.command == "TransactionStartCompleted"]
 
 
 def _large_append(recording: Recording, request: RecordedFrame, note: str) -> bytes:

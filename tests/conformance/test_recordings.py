@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 RECORDINGS = [load(version, scenario) for version in VERSIONS for scenario in scenarios(version)]
 
 LATER = {
-    "transaction": "transactions",
-    "not_ready_scavenge": "scavenge",
     "cluster_slave": "clusters",
     "persistent_admin": "persistent subscriptions",
     "persistent_consume": "persistent subscriptions",

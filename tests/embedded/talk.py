@@ -93,6 +93,18 @@ def read_log(start: tuple[int, int] = (0, 0), size: int = 100, *, links: bool = 
     )
 
 
+def begin(stream: str, expected: int = -2) -> schema.TransactionStart:
+    return schema.TransactionStart(event_stream_id=stream, expected_version=expected, require_master=False)
+
+
+def write(transaction: int, events: Sequence[schema.NewEvent]) -> schema.TransactionWrite:
+    return schema.TransactionWrite(transaction_id=transaction, events=events, require_master=False)
+
+
+def commit(transaction: int) -> schema.TransactionCommit:
+    return schema.TransactionCommit(transaction_id=transaction, require_master=False)
+
+
 def subscribe(stream: str, *, links: bool = False) -> schema.SubscribeToStream:
     return schema.SubscribeToStream(event_stream_id=stream, resolve_link_tos=links)
 

@@ -12,6 +12,7 @@ from tests.embedded.talk import (
     ADMIN,
     Desk,
     append,
+    begin,
     delete,
     link,
     new_event,
@@ -69,6 +70,7 @@ KINDS = [
     Kind("append nothing", Command.WRITE_EVENTS, "$w", lambda: append("guarded", []), Written.AccessDenied),
     Kind("delete", Command.DELETE_STREAM, "$d", lambda: delete("guarded"), Written.AccessDenied),
     Kind("hard delete", Command.DELETE_STREAM, "$d", lambda: delete("guarded", hard=True), Written.AccessDenied),
+    Kind("begin a transaction", Command.TRANSACTION_START, "$w", lambda: begin("guarded"), Written.AccessDenied),
     Kind("read an event", Command.READ_EVENT, "$r", lambda: read_event("guarded", 0), EventResult.AccessDenied),
     Kind("read", FORWARD, "$r", lambda: read_stream("guarded"), StreamResult.AccessDenied),
     Kind("read backwards", BACKWARD, "$r", lambda: read_stream("guarded", -1), StreamResult.AccessDenied),
@@ -107,7 +109,10 @@ KINDS = [
         "$all",
     ),
 ]
-ELSEWHERE: dict[Command, str] = {}
+ELSEWHERE: dict[Command, str] = {
+    Command.TRANSACTION_WRITE: "tests/embedded/test_transactions.py",
+    Command.TRANSACTION_COMMIT: "tests/embedded/test_transactions.py",
+}
 """Requests that are refused elsewhere, and the tests that show it."""
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)

@@ -12,6 +12,8 @@ from tests.embedded.talk import (
     ADMIN,
     append,
     assert_ended,
+    begin,
+    commit,
     delete,
     is_alive,
     new_event,
@@ -22,6 +24,7 @@ from tests.embedded.talk import (
     subscribe,
     talk_through_socket,
     talk_to,
+    write,
 )
 from trio_extreme.embedded import Node, open_node
 from trio_extreme.values import Credentials
@@ -137,6 +140,9 @@ REQUESTS: list[tuple[Command, Message]] = [
     (Command.READ_ALL_EVENTS_FORWARD, read_log()),
     (Command.READ_ALL_EVENTS_BACKWARD, read_log()),
     (Command.SUBSCRIBE_TO_STREAM, subscribe("people")),
+    (Command.TRANSACTION_START, begin("people")),
+    (Command.TRANSACTION_WRITE, write(1, [])),
+    (Command.TRANSACTION_COMMIT, commit(1)),
 ]
 
 
@@ -168,7 +174,8 @@ async def test_what_concerns_the_connection_goes_on_when_it_is_not_ready(node: N
         (Command.AUTHENTICATE, b"x", Command.AUTHENTICATED),
         (Command.IDENTIFY_CLIENT, identity, Command.CLIENT_IDENTIFIED),
         (Command.UNSUBSCRIBE_FROM_STREAM, schema.UnsubscribeFromStream(), None),
-        (Command.SCAVENGE_DATABASE, schema.ScavengeDatabase(), Command.BAD_REQUEST),
+        (Command.SCAVENGE_DATABASE, schema.ScavengeDatabase(), Command.SCAVENGE_DATABASE_COMPLETED),
+        (Command.CHECKPOINT_REACHED, schema.CheckpointReached(), Command.BAD_REQUEST),
     ):
         await talk.tell(command, message, ADMIN)
         assert [reply and reply.command for reply in await talk.hear_for(0.1)] == ([] if answer is None else [answer])

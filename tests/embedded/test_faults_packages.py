@@ -376,7 +376,7 @@ async def test_frames_through_sockets_are_cut() -> None:
         (lambda faults: faults.answer_late(1, count=0), "count: 0"),
         (lambda faults: faults.answer_twice(count=-1), "count: -1"),
         (lambda faults: faults.drop_reply(Command.PONG), "command: .*PONG"),
-        (lambda faults: faults.drop_reply(Command.TRANSACTION_START), "command: .*TRANSACTION_START"),
+        (lambda faults: faults.drop_reply(Command.CHECKPOINT_REACHED), "command: .*CHECKPOINT_REACHED"),
         (lambda faults: faults.cut_inside_frame(0), "where: 0"),
     ],
 )

@@ -183,9 +183,7 @@ def test_a_version_from_2_up_is_accepted_and_then_every_request_fails(caller: Ca
 @pytest.mark.parametrize(
     "command",
     [
-        Command.TRANSACTION_START,
         Command.FILTERED_READ_ALL_EVENTS_FORWARD,
-        Command.SCAVENGE_DATABASE,
         Command.CONNECT_TO_PERSISTENT_SUBSCRIPTION,
     ],
 )

@@ -13,15 +13,18 @@ from tests.embedded.talk import (
     Clock,
     Desk,
     append,
+    commit,
     delete,
     link,
     new_event,
     new_events,
+    pack,
     read_event,
     read_log,
     read_stream,
     subscribe,
     talk_to,
+    write,
 )
 from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.embedded.acl import User
@@ -266,6 +269,20 @@ def project(desk: Desk, events: list[schema.NewEvent]) -> list[Record]:
     return [record for record in written if record.event.metadata.startswith(b'{"$v"')]
 
 
+def acknowledges_before_looking(desk: Desk) -> bool:
+    event = desk.write("people", new_events(1)).commit_position
+    return bool(desk.ask(Command.TRANSACTION_WRITE, write(event, [])).result == schema.OperationResult.Success)
+
+
+def answers_impossible_transactions(desk: Desk) -> bool:
+    desk.caller.tell(pack(Command.TRANSACTION_COMMIT, commit(7), ADMIN))
+    return bool(desk.caller.replies)
+
+
+def reports_end_of_scavenge(desk: Desk) -> bool:
+    return isinstance(desk.ask(Command.SCAVENGE_DATABASE), schema.ScavengeDatabaseCompleted)
+
+
 @dataclass(frozen=True)
 class Row:
     """What the six servers do, in order; `section` is where docs/protocol.md says so."""
@@ -312,10 +329,13 @@ ROWS = [
     Row(deletes_what_never_was, "3.3: stream does not exist", until(4)),
     Row(counts_data_only, "3.1: one event", since(4)),
     Row(pushes_first, "recordings: subscribe_stream", since(1)),
+    Row(acknowledges_before_looking, "3.2: write", until(3)),
+    Row(answers_impossible_transactions, "3.2: commit", until(3)),
     Row(takes_any_for_metastream, "3.4: Success with empty ResolvedIndexedEvent", until(4)),
     Row(checks_link_targets, "3.5: resolve_link_tos", until(3)),
     Row(skips_expired, "3.5: forward, page inside a `$maxAge`-expired region", since(3)),
     Row(has_memory_streams, "3.8: 23.10+", since(5)),
+    Row(reports_end_of_scavenge, "3.11", until(2)),
     Row(checks_access_first, "3.12: 20.6+ checks run before the operation in a gateway", since(3)),
     Row(allows_anonymous, "3.12: 23.6+", until(5)),
     Row(opens_nested_metastreams, "3.12: `$$$$x`", since(3)),

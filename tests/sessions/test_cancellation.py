@@ -66,6 +66,26 @@ async def delete_stream(conn: Connection) -> None:
     await conn.delete_stream("deleted", expected=ANY)
 
 
+async def transaction(conn: Connection) -> None:
+    async with conn.transaction("committed", expected=ANY) as tx:
+        await tx.write(NewEvent("t"))
+        await tx.write([NewEvent("t"), NewEvent("t")])
+    assert tx.result is not None
+    assert tx.result.last - tx.result.first == 2
+
+
+async def continue_transaction(conn: Connection) -> None:
+    """Left without a commit, and gone on with."""
+    begun = await conn.transaction("committed", expected=ANY).__aenter__()
+    async with conn.continue_transaction(begun.id) as tx:
+        await tx.write(NewEvent("t"))
+    assert tx.result is not None
+
+
+async def scavenge(conn: Connection) -> None:
+    await conn.scavenge()
+
+
 async def set_metadata(conn: Connection) -> None:
     await conn.set_metadata("limited", StreamMetadata(max_count=3))
 
@@ -217,6 +237,9 @@ ACTIONS: list[Action] = [
     append,
     append_much,
     delete_stream,
+    transaction,
+    continue_transaction,
+    scavenge,
     set_metadata,
     update_metadata,
     get_metadata,

@@ -44,10 +44,10 @@ def read_event(store: Store, stream: str, number: int) -> Record | schema.ReadEv
         return EventResult.NoStream
     if number == -1:
         number = last
-    if not _first_visible(metadata, last) <= number <= last:
+    if not first_visible(metadata, last) <= number <= last:
         return EventResult.NotFound
     record = store.storage.event(stream, number)
-    return record if record is not None and _alive(store, metadata, [record]) else EventResult.NotFound
+    return record if record is not None and alive(store, metadata, [record]) else EventResult.NotFound
 
 
 def means_no_metadata(store: Store, stream: str) -> bool:
@@ -67,11 +67,11 @@ def read_forward(store: Store, stream: str, start: int, count: int) -> StreamPag
         return absent
     metadata = store.metadata(stream)
     stop = start + count - 1
-    least = _first_visible(metadata, last)
+    least = first_visible(metadata, last)
     if stop < least:
         # A page that is truncated as a whole says where to go on, not that this is the end.
         return StreamPage(StreamResult.Success, (), least, last, is_end=False)
-    found = _alive(store, metadata, store.storage.events(stream, max(start, least), stop))
+    found = alive(store, metadata, store.storage.events(stream, max(start, least), stop))
     following = found[-1].number + 1 if found else min(stop, last) + 1
     if not found and metadata.max_age is not None and store.version.skips_expired:
         following = _first_alive(store, stream, following, last)
@@ -87,11 +87,11 @@ def read_backward(store: Store, stream: str, start: int, count: int) -> StreamPa
         return absent
     metadata = store.metadata(stream)
     stop = last if start < 0 else start
-    least = _first_visible(metadata, last)
+    least = first_visible(metadata, last)
     if stop < least:
         return StreamPage(StreamResult.Success, (), -1, last)
     begin = max(stop - count + 1, least)
-    found = _alive(store, metadata, store.storage.events(stream, begin, stop))[::-1]
+    found = alive(store, metadata, store.storage.events(stream, begin, stop))[::-1]
     # Beside the lower bound, a gap at the page's far side is taken for the end: all below it has expired.
     is_gap = begin <= last and (not found or found[-1].number != begin)
     is_end = begin == least or is_gap
@@ -127,7 +127,7 @@ def _absent(store: Store, stream: str, last: int) -> StreamPage | None:
     return None
 
 
-def _first_visible(metadata: Metadata, last: int) -> int:
+def first_visible(metadata: Metadata, last: int) -> int:
     """The lowest number that `$tb` and `$maxCount` leave visible."""
     least = metadata.truncate_before or 0
     if metadata.max_count is not None:
@@ -143,12 +143,12 @@ def _first_alive(store: Store, stream: str, first: int, last: int) -> int:
     metadata = store.metadata(stream)
 
     def is_alive(number: int) -> bool:
-        return bool(_alive(store, metadata, store.storage.events(stream, number, number)))
+        return bool(alive(store, metadata, store.storage.events(stream, number, number)))
 
     return first + bisect_left(range(first, last + 1), x=True, key=is_alive)
 
 
-def _alive(store: Store, metadata: Metadata, records: Sequence[Record]) -> Sequence[Record]:
+def alive(store: Store, metadata: Metadata, records: Sequence[Record]) -> Sequence[Record]:
     """Those that `$maxAge` leaves."""
     if metadata.max_age is None:
         return records

@@ -24,6 +24,9 @@ _TICKS_OF_1970 = 621_355_968_000_000_000
 _RECORD_OVERHEAD = 82
 """Bytes of a log record beside its texts, its data and its event number; seen in positions of real servers."""
 
+COMMIT_OVERHEAD = 58
+"""Bytes of the record that commits a transaction, beside an event number; seen likewise."""
+
 
 class Place(NamedTuple):
     """A position as requests and replies carry it: compared as a pair, whatever it means."""

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from trio_extreme.embedded.acl import NO_TOKENS, Identity, User, authenticate
 from trio_extreme.embedded.clients import Client, Refusal, Request, require
 from trio_extreme.embedded.reads import Reads
+from trio_extreme.embedded.scavenging import Scavenging
 from trio_extreme.embedded.storage import StorageError
 from trio_extreme.embedded.subscriptions import Hub
+from trio_extreme.embedded.transactions import Transactions
 from trio_extreme.embedded.writes import Writes
 from trio_extreme.errors import ProtocolError
 from trio_extreme.wire import schema
@@ -60,21 +62,25 @@ class Service:
         self.users = users
         #: Bearer tokens that are known, and whose each is.
         self.tokens = tokens
-        reads, writes = Reads(store), Writes(store, self.hub)
+        reads, writes, transactions = Reads(store), Writes(store, self.hub), Transactions(store, self.hub)
         served: dict[int, Callable[[Request], None]] = {
             Command.WRITE_EVENTS: writes.append,
+            Command.TRANSACTION_START: transactions.start,
+            Command.TRANSACTION_WRITE: transactions.write,
+            Command.TRANSACTION_COMMIT: transactions.commit,
             Command.DELETE_STREAM: writes.delete,
             Command.READ_EVENT: reads.event,
             Command.READ_STREAM_EVENTS_FORWARD: reads.stream,
             Command.READ_STREAM_EVENTS_BACKWARD: reads.stream,
             Command.READ_ALL_EVENTS_FORWARD: reads.log,
             Command.READ_ALL_EVENTS_BACKWARD: reads.log,
+            Command.SCAVENGE_DATABASE: Scavenging(store).scavenge,
             Command.SUBSCRIBE_TO_STREAM: self.hub.subscribe,
             Command.UNSUBSCRIBE_FROM_STREAM: self.hub.unsubscribe,
         }
         served = {command: handler for command, handler in served.items() if command not in store.version.lacks}
         #: Whatever reads, writes or subscribes: what a node that is starting refuses (docs/protocol.md, 1.4).
-        self.requests = served.keys() - {Command.UNSUBSCRIBE_FROM_STREAM}
+        self.requests = served.keys() - {Command.UNSUBSCRIBE_FROM_STREAM, Command.SCAVENGE_DATABASE}
         #: Every command that has another answer than BadRequest.
         self.answered = served.keys() | _ABOUT_CONNECTIONS
         self._served = self._handlers = served

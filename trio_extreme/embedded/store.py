@@ -1,4 +1,4 @@
-"""Streams, and what appending and deleting does to them (docs/protocol.md, 3.1 and 3.3). Pure.
+"""Streams, and what appending, deleting and transactions do to them (docs/protocol.md, 3.1 to 3.3). Pure.
 
 Rule 1: everything that changes the log is in this file.
 Rule 2: nothing here knows who asks; `acl` decides that before.
@@ -28,6 +28,7 @@ from trio_extreme.embedded.metadata import (
 )
 from trio_extreme.embedded.recent import Recent
 from trio_extreme.embedded.records import (
+    COMMIT_OVERHEAD,
     DELETED_TYPE,
     JSON,
     METADATA_TYPE,
@@ -118,6 +119,8 @@ class Store:
         # What the last events of metastreams and `$settings` say, for those that somebody asked about.
         self._metadata: Cache[Metadata] = Cache(_CACHE_SIZE)
         self._settings: tuple[Acl, Acl] | None = None
+        # How transactions were begun that were used of late.
+        self._begun: Cache[schema.TransactionStart] = Cache(_CACHE_SIZE)
 
     def __repr__(self) -> str:
         return f"<Store {self.version.name}: {self.log.end} bytes>"
@@ -190,36 +193,26 @@ class Store:
         decision = self._decide(stream, expected, [event.event_id for event in events])
         if not isinstance(decision, _Fresh):
             return decision
-        first = decision.current + 1
-        owner = stream.removeprefix(META)
-        recreates_owner = owner != stream and self.is_soft_deleted(owner)
         batch = Batch(self.storage)
-        for number, event in enumerate(events, first):
+        for number, event in enumerate(events, decision.current + 1):
             self._write(batch, stream, number, event)
         if not events:
-            batch.mark(record_size(stream, "", 0, self.version.number_size))
-        position = batch.last
-        if decision.recreates:
-            self._recreate(batch, stream, first)
-        if recreates_owner:
-            # New metadata brings a soft-deleted stream back, empty: its events stay hidden.
-            self._recreate(batch, owner, self.last_number(owner) + 1)
-        self._add(batch)
-        return Written(first, first + len(events) - 1, position, batch.records)
+            batch.mark(self._empty_size(stream))
+        return self._conclude(batch, stream, decision, len(events))
 
     def delete(self, stream: str, expected: int, *, hard: bool) -> Written | Refused:
         """Hide the stream, for ever with `hard`: a metadata event, or a tombstone.
 
         Of a stream that never was, some servers refuse the former.
         """
-        decision = self._decide(stream, expected, [self._new_id()])
+        decision = self._decide(stream, expected, [self.new_id()])
         if not isinstance(decision, _Fresh):
             return decision
         if not (hard or self.version.deletes_what_never_was or self._ever_was(stream)):
             return self._wrong(decision.current)
         batch = Batch(self.storage)
         if hard:
-            new = schema.NewEvent(event_id=self._new_id(), event_type=DELETED_TYPE)
+            new = schema.NewEvent(event_id=self.new_id(), event_type=DELETED_TYPE)
             record = self._write(batch, stream, WIDE_TOMBSTONE, new)
         else:
             # This replaces all other metadata: rights and limits are gone too.
@@ -239,7 +232,7 @@ class Store:
             numbers[stream] = min(last + 1, WIDE_TOMBSTONE)
             if last != WIDE_TOMBSTONE:
                 new = schema.NewEvent(
-                    event_id=self._new_id(),
+                    event_id=self.new_id(),
                     event_type=type_,
                     data_content_type=JSON if is_json else 0,
                     data=data,
@@ -249,6 +242,60 @@ class Store:
         if batch.records:
             self._add(batch)
         return batch.records
+
+    def begin(self, stream: str, expected: int) -> int:
+        """Begin an explicit transaction; its id. Whether the stream is as expected is asked when it is committed."""
+        batch = Batch(self.storage)
+        begun = schema.TransactionStart(event_stream_id=stream, expected_version=expected)
+        batch.mark(self._empty_size(stream), batch.end, begun.SerializeToString(), commits=False)
+        self._add(batch)
+        return batch.marks[0].position
+
+    def begun(self, transaction: int) -> schema.TransactionStart | None:
+        """How a transaction was begun; None where none has this id."""
+        begun = self._begun.get(str(transaction))
+        if begun is None and (marks := self.storage.transaction(transaction)):
+            begun = schema.TransactionStart.FromString(marks[0].data)
+            self._begun.put(str(transaction), begun)
+        return begun
+
+    def write(self, transaction: int, stream: str, events: Sequence[schema.NewEvent]) -> None:
+        """Put events into a transaction on this stream. They are in the log, dated, and nobody sees them."""
+        batch = Batch(self.storage)
+        for new in events:
+            event = make_event(stream, 0, new, self.now())
+            batch.mark(self._size(event), transaction, event.SerializeToString(), commits=False)
+        self._add(batch)
+
+    def commit(self, transaction: int, begun: schema.TransactionStart) -> Written | Refused:
+        """Let all of a transaction be seen, or nothing; committed before, as the expected version tells, not again."""
+        stream = begun.event_stream_id
+        marks = self.storage.transaction(transaction)[1:]
+        events = [schema.EventRecord.FromString(mark.data) for mark in marks]
+        decision = self._decide(stream, begun.expected_version, [event.event_id for event in events])
+        batch = Batch(self.storage)
+        # Servers note that a transaction is to end before they look whether it may.
+        batch.mark(self._empty_size(stream), commits=False)
+        if not isinstance(decision, _Fresh):
+            self._add(batch)
+            return decision
+        begin = batch.mark(COMMIT_OVERHEAD + self.version.number_size)
+        for event, mark in zip(events, marks, strict=True):
+            event.event_number = decision.current + 1 + len(batch.records)
+            batch.write(make_record(mark.position, self._size(event), event, (begin, batch.end)))
+        return self._conclude(batch, stream, decision, len(events))
+
+    def _conclude(self, batch: Batch, stream: str, decision: _Fresh, count: int) -> Written:
+        """Add what was written, and behind it what brings a soft-deleted stream back."""
+        first, position = decision.current + 1, batch.last
+        if decision.recreates:
+            self._recreate(batch, stream, first)
+        owner = stream.removeprefix(META)
+        if owner != stream and self.is_soft_deleted(owner):
+            # New metadata brings it back empty: its events stay hidden.
+            self._recreate(batch, owner, self.last_number(owner) + 1)
+        self._add(batch)
+        return Written(first, first + count - 1, position, batch.records)
 
     def restart(self, *, crashed: bool) -> None:
         """Forget what a server forgets that starts again, such as which ids were written of late.
@@ -260,6 +307,7 @@ class Store:
         self._recent = Recent()
         self._metadata.clear()
         self._settings = None
+        self._begun.clear()
 
     def _add(self, batch: Batch) -> None:
         self.storage.add(batch)
@@ -310,16 +358,24 @@ class Store:
 
     def _write(self, batch: Batch, stream: str, number: int, new: schema.NewEvent) -> Record:
         event = make_event(stream, number, new, self.now())
-        size = record_size(stream, new.event_type, len(new.data) + len(new.metadata), self.version.number_size)
-        return batch.write(make_record(batch.end, size, event))
+        return batch.write(make_record(batch.end, self._size(event), event))
+
+    def _size(self, event: schema.EventRecord) -> int:
+        size = len(event.data) + len(event.metadata)
+        return record_size(event.event_stream_id, event.event_type, size, self.version.number_size)
+
+    def _empty_size(self, stream: str) -> int:
+        """Bytes of a record that is no event."""
+        return record_size(stream, "", 0, self.version.number_size)
 
     def _write_metadata(self, batch: Batch, stream: str, data: bytes) -> Record:
         metastream = META + stream
         last = batch.last_event(metastream)
-        new = schema.NewEvent(event_id=self._new_id(), event_type=METADATA_TYPE, data_content_type=JSON, data=data)
+        new = schema.NewEvent(event_id=self.new_id(), event_type=METADATA_TYPE, data_content_type=JSON, data=data)
         return self._write(batch, metastream, 0 if last is None else last.number + 1, new)
 
-    def _new_id(self) -> bytes:
+    def new_id(self) -> bytes:
+        """The bytes of an id that the server makes."""
         return self._random.randbytes(16)
 
     def _recreate(self, batch: Batch, stream: str, first: int) -> None:

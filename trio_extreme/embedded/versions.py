@@ -80,7 +80,7 @@ class ServerVersion:
     omits_zeros: bool
     nameless_subscription: Nameless
 
-    # Writing: sections 3.1 and 3.3
+    # Writing: sections 3.1 to 3.3
 
     #: What stands for "the whole stream" in `$tb` of a soft-deleted stream, and as the number of a tombstone.
     tombstone: int
@@ -100,6 +100,10 @@ class ServerVersion:
     counts_data_only: bool
     #: Whether live events are pushed before the append that wrote them is answered.
     pushes_first: bool
+    #: Whether a write to a transaction is acknowledged before it is known that there is one, and who may write to it.
+    acknowledges_before_looking: bool
+    #: Whether an id of a transaction where no record begins gets an answer at all.
+    answers_impossible_transactions: bool
 
     # Reading: sections 3.4 to 3.6
 
@@ -114,6 +118,11 @@ class ServerVersion:
 
     #: Whether streams of names that begin with `$mem-` are in memory, and their subscriptions confirmed as from -1 on.
     has_memory_streams: bool
+
+    # Scavenging: section 3.11
+
+    #: Whether a scavenge is answered when it is finished, and not when it has begun.
+    reports_end_of_scavenge: bool
 
     # Access: section 3.12
 
@@ -158,10 +167,13 @@ _V3 = ServerVersion(
     deletes_what_never_was=True,
     counts_data_only=False,
     pushes_first=False,
+    acknowledges_before_looking=True,
+    answers_impossible_transactions=True,
     takes_any_for_metastream=True,
     checks_link_targets=True,
     skips_expired=False,
     has_memory_streams=False,
+    reports_end_of_scavenge=True,
     checks_access_first=False,
     allows_anonymous=True,
     opens_nested_metastreams=False,
@@ -191,6 +203,7 @@ _V5 = replace(
     nameless_subscription=Nameless.EVERYTHING,
     projections=_V3.projections,
     categorizes_metadata=False,
+    reports_end_of_scavenge=False,
 )
 _V20 = replace(
     _V5,
@@ -204,6 +217,8 @@ _V20 = replace(
     rechecks_logins=False,
     nameless_subscription=Nameless.DENIED,
     says_where_it_was=True,
+    acknowledges_before_looking=False,
+    answers_impossible_transactions=False,
     checks_link_targets=False,
     skips_expired=True,
     checks_access_first=True,

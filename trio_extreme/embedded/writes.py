@@ -19,15 +19,16 @@ if TYPE_CHECKING:
     from trio_extreme.embedded.records import Record
     from trio_extreme.embedded.store import Store
     from trio_extreme.embedded.subscriptions import Hub
+    from trio_extreme.embedded.versions import ServerVersion
 
 MAX_EVENT_SIZE = 16 * 1024 * 1024 - 10_000
 """Bytes of one event's data and metadata, and twice its type's characters; of its data alone on some servers."""
 
-_INVALID = -(2**31)
+INVALID = -(2**31)
 """What a failed append has for numbers; no -1, which would be a number before the first."""
 _NOWHERE = -1
 _ANY = -2
-_TEXTS = {
+TEXTS = {
     schema.OperationResult.WrongExpectedVersion: "Wrong expected version.",
     schema.OperationResult.StreamDeleted: "Stream is deleted.",
     schema.OperationResult.AccessDenied: "Access denied.",
@@ -48,13 +49,13 @@ class Writes:
         require(stream != "", "the stream's name is empty")
         require(expected >= _ANY or expected == STREAM_EXISTS, f"expected version {expected}")
         for event in message.events:
-            self._check_event(event)
+            check_event(self._store.version, event)
         if is_allowed(self._store, request.identity, Right.WRITE, stream):
             outcome = self._store.append(stream, expected, message.events)
         else:
             outcome = Refused(schema.OperationResult.AccessDenied)
         reply = self._append_reply(stream, outcome)
-        self._finish(outcome, lambda: request.reply(Command.WRITE_EVENTS_COMPLETED, reply))
+        conclude(self._store, self._hub, outcome, lambda: request.reply(Command.WRITE_EVENTS_COMPLETED, reply))
 
     def delete(self, request: Request) -> None:
         """DeleteStream."""
@@ -69,17 +70,7 @@ class Writes:
         reply = _delete_reply(outcome)
         if self._store.version.says_current_version_of_deletes:
             reply.current_version = outcome.current if isinstance(outcome, Refused) else outcome.last
-        self._finish(outcome, lambda: request.reply(Command.DELETE_STREAM_COMPLETED, reply))
-
-    def _finish(self, outcome: Written | Refused, answer: Callable[[], None]) -> None:
-        """Answer, and push what was written, in this server's order. Clients may count on neither."""
-        records: Sequence[Record] = outcome.records if isinstance(outcome, Written) else ()
-        if self._store.version.pushes_first:
-            self._hub.publish(records)
-            answer()
-        else:
-            answer()
-            self._hub.publish(records)
+        conclude(self._store, self._hub, outcome, lambda: request.reply(Command.DELETE_STREAM_COMPLETED, reply))
 
     def _append_reply(self, stream: str, outcome: Written | Refused) -> schema.WriteEventsCompleted:
         reply = _refused_append(outcome) if isinstance(outcome, Refused) else self._written(stream, outcome)
@@ -88,10 +79,7 @@ class Writes:
         return reply
 
     def _written(self, stream: str, written: Written) -> schema.WriteEventsCompleted:
-        position = written.position
-        if position < 0 and self._store.version.says_where_it_was:
-            found = self._store.storage.event(stream, written.last)
-            position = -1 if found is None else found.position
+        position = position_of(self._store, stream, written)
         return schema.WriteEventsCompleted(
             result=schema.OperationResult.Success,
             first_event_number=written.first,
@@ -100,22 +88,43 @@ class Writes:
             commit_position=position,
         )
 
-    def _check_event(self, event: schema.NewEvent) -> None:
-        require(len(event.event_id) == 16 and any(event.event_id), "an event id is 16 bytes, not all zero")  # noqa: PLR2004
-        require(event.event_type != "", "an event's type is empty")
-        size = len(event.data)
-        if not self._store.version.counts_data_only:
-            size += len(event.metadata) + 2 * len(event.event_type)
-        require(size <= MAX_EVENT_SIZE, f"Record is too big: {size} bytes")
+
+def check_event(version: ServerVersion, event: schema.NewEvent) -> None:
+    """Refuse a request that brings an event which can be none."""
+    require(len(event.event_id) == 16 and any(event.event_id), "an event id is 16 bytes, not all zero")  # noqa: PLR2004
+    require(event.event_type != "", "an event's type is empty")
+    size = len(event.data)
+    if not version.counts_data_only:
+        size += len(event.metadata) + 2 * len(event.event_type)
+    require(size <= MAX_EVENT_SIZE, f"Record is too big: {size} bytes")
+
+
+def conclude(store: Store, hub: Hub, outcome: Written | Refused, answer: Callable[[], None]) -> None:
+    """Answer, and push what was written, in this server's order. Clients may count on neither."""
+    records: Sequence[Record] = outcome.records if isinstance(outcome, Written) else ()
+    if store.version.pushes_first:
+        hub.publish(records)
+        answer()
+    else:
+        answer()
+        hub.publish(records)
+
+
+def position_of(store: Store, stream: str, written: Written) -> int:
+    """What a reply says of where it is; of what was there already only some servers know."""
+    if written.position >= 0 or not store.version.says_where_it_was:
+        return written.position
+    found = store.storage.event(stream, written.last)
+    return _NOWHERE if found is None else found.position
 
 
 def _refused_append(refused: Refused) -> schema.WriteEventsCompleted:
     return schema.WriteEventsCompleted(
         result=refused.result,
-        message=_TEXTS[refused.result],
-        first_event_number=_INVALID,
-        last_event_number=_INVALID,
-        prepare_position=_INVALID,
+        message=TEXTS[refused.result],
+        first_event_number=INVALID,
+        last_event_number=INVALID,
+        prepare_position=INVALID,
         commit_position=0,
     )
 
@@ -124,7 +133,7 @@ def _delete_reply(outcome: Written | Refused) -> schema.DeleteStreamCompleted:
     if isinstance(outcome, Refused):
         return schema.DeleteStreamCompleted(
             result=outcome.result,
-            message=_TEXTS[outcome.result],
+            message=TEXTS[outcome.result],
             prepare_position=_NOWHERE,
             commit_position=_NOWHERE,
         )
