@@ -132,9 +132,11 @@ class Projections:
         if record.type not in (LINK_TYPE, REFERENCE_TYPE) or not _is_output(record.stream):
             return None
         place = _tagged_place(record.event.metadata)
-        found = () if place is None else self._store.storage.forward(place, 1)
+        if place is None or place >= (record.commit, record.position):
+            return None
+        found = self._store.storage.forward(place, 1)
         is_there = bool(found) and (found[0].commit, found[0].position) == place
-        return found[0] if is_there and found[0].position < record.position else None
+        return found[0] if is_there else None
 
     def _project(self) -> bool:
         """Work on the next records. False where there are none."""
