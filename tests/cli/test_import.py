@@ -212,6 +212,12 @@ def test_where_the_stream_must_be(cli: Cli, server: Server, expected: str, code:
     assert data(cli) == ("-" if code else "-01")
 
 
+def test_what_to_try_next_names_the_stream(cli: Cli) -> None:
+    cli("import", stdin=lines(1))
+    result = cli("import", "--expected", "7", stdin=lines(1, 1))
+    assert "Try: trio-extreme read people --backwards --count 1, which shows its last event" in result.err
+
+
 def test_a_new_stream_is_expected(cli: Cli) -> None:
     assert cli("import", "--expected", "exists", stdin=lines(2)).code == 5
     for _ in range(2):

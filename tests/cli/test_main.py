@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.shell import TIMEOUT, Server, at_terminal, finished, read_until, shown, started
-from trio_extreme import ConnectionLost, NewEvent, NotMaster, SubscriptionDropped, TrioExtremeError
+from trio_extreme import ConnectionLost, NewEvent, NotMaster, OutcomeUnknown, SubscriptionDropped, TrioExtremeError
 from trio_extreme.cli.connecting import Target
 from trio_extreme.cli.failures import CommandFailed, explain
 from trio_extreme.settings import Settings
@@ -217,6 +217,8 @@ def test_errors_that_are_hard_to_provoke() -> None:
     assert explain(SubscriptionDropped("slow", None), TARGET)[0] == 1
     assert "master" in explain(NotMaster("no master", None), TARGET)[2]
     assert explain(ExceptionGroup("two", [ConnectionLost("gone"), OSError("x")]), TARGET)[0] == 3
+    assert "read people" in explain(OutcomeUnknown("odd"), TARGET)[2]
+    assert explain(OutcomeUnknown("odd"), Target(Settings())) == (1, "odd", "the same command again")
     assert explain(OSError("no space left"), None) == (1, "no space left", "")
     assert explain(TrioExtremeError("odd"), TARGET) == (1, "odd", "the same command again")
     assert explain(CommandFailed("no", "yes", 7), None) == (7, "no", "yes")

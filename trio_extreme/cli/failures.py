@@ -54,6 +54,8 @@ _HINTS: dict[type[TrioExtremeError], str] = {
     InvalidArgument: "trio-extreme --help",
 }
 
+_AGAIN = "the same command again"
+
 
 class CommandFailed(Exception):
     """What a command itself has to say: a sentence, and what to try next."""
@@ -93,7 +95,10 @@ def _code(error: BaseException) -> int:
 
 
 def _hint(error: TrioExtremeError, target: Target) -> str:
-    text = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), "the same command again")
+    text = next((hint for kind, hint in _HINTS.items() if isinstance(error, kind)), _AGAIN)
+    stream = getattr(error, "stream", "") or target.stream
+    if "{stream}" in text and not stream:
+        text = _AGAIN
     return text.format(
-        stream=shlex.quote(target.stream), flag=target.flag, port=target.settings.port, admin=target.url_for("admin")
+        stream=shlex.quote(stream), flag=target.flag, port=target.settings.port, admin=target.url_for("admin")
     )
