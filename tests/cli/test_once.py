@@ -183,6 +183,16 @@ async def test_a_stream_that_was_deleted_shows_them_again(conn: Connection, expe
     assert await read(conn) == data(given)
 
 
+async def test_a_deleted_stream_that_several_let_be_seen_again(conn: Connection) -> None:
+    await conn.append("s", events(3, 100))
+    await conn.delete_stream("s", expected=ANY)
+    ours, theirs = events(4), events(4, 10)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write, conn, ours)
+        nursery.start_soon(write, conn, theirs)
+    assert sorted(await read(conn)) == sorted(data([*ours, *theirs]))
+
+
 async def test_a_stream_that_is_deleted_meanwhile(conn: Connection) -> None:
     given = events(4)
     once = Once(conn, "s", ANY)
