@@ -26,8 +26,10 @@ from trio_extreme import (
     OutcomeUnknown,
     Position,
     PushedEvent,
+    ScavengeStatus,
     Settings,
     SubscriptionDropped,
+    Transaction,
     WriteResult,
     WrongExpectedVersion,
     messages,
@@ -51,6 +53,18 @@ async def write(conn: Connection) -> None:
         assert_type(result.position, Position | None)
     await conn.append("people", event, expected=ANY, credentials=Credentials("ops", "changeit"))
     await conn.delete_stream("people", expected=ANY, hard=True)
+
+
+async def write_bit_by_bit(conn: Connection) -> None:
+    async with conn.transaction("people", expected=NO_STREAM) as tx:
+        assert_type(tx, Transaction)
+        await tx.write([NewEvent("PersonCreated"), NewEvent("PersonCreated")])
+    assert_type(tx.result, WriteResult | None)
+    async with conn.continue_transaction(tx.id) as tx:
+        await tx.write(NewEvent("PersonCreated"))
+    scavenged = await conn.scavenge()
+    if scavenged.status is ScavengeStatus.FINISHED:
+        assert_type(scavenged.space_saved, int | None)
 
 
 async def read(conn: Connection) -> None:
