@@ -28,3 +28,13 @@ def test_every_case_runs_and_is_reported(tmp_path: Path) -> None:
         "append",
     ]
     assert all(result["ratio"] > 0 for result in results)
+
+
+def test_appends_to_a_file_are_measured(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.persist", "--rounds=1", "--batches=20", f"--folder={tmp_path}"]
+
+    ran = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+
+    assert ran.stdout.startswith("bare loop")
+    assert ran.stdout.count("appends at a time") == 3
+    assert not list(tmp_path.iterdir())

@@ -214,7 +214,7 @@ def test_system_streams_are_of_admins(stream: str, version: str) -> None:
 
 
 @each_version
-def test_the_log_is_written_by_nobody(version: str) -> None:
+def test_the_log_is_committed_by_nobody(version: str) -> None:
     desk = open_desk(version)
     desk.write("$$$all", [metadata(dict.fromkeys(RIGHTS, "$all"))])
     assert desk.write("$all", new_events(1)).result == Written.AccessDenied

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+import resource
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,7 @@ from trio_extreme.embedded.timetable import Timetable
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
     from trio.testing import MockClock
@@ -34,18 +35,29 @@ class Disk:
     def __init__(self) -> None:
         #: Seconds that each commit takes.
         self.seconds = 0.0
-        #: Whether commits fail.
-        self.is_full = False
+        #: Whether nothing can be written any more.
+        self.is_broken = False
         self.commits = 0
 
     async def __call__(self, function: Callable[..., Any], /, *args: Any) -> Any:
-        if getattr(function, "__func__", None) is SqliteStorage.write:
+        if getattr(function, "__func__", None) is SqliteStorage.commit:
             self.commits += 1
             await trio.sleep(self.seconds)
-            if self.is_full:
-                storage: Any = getattr(function, "__self__", None)
-                storage._writer._db.execute("PRAGMA max_page_count = 1")
+            if self.is_broken:
+                with no_file_may_grow():
+                    return await run_inline(function, *args)
         return await run_inline(function, *args)
+
+
+@contextmanager
+def no_file_may_grow() -> Iterator[None]:
+    """Of this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
@@ -250,22 +262,33 @@ async def test_a_node_that_restarts_gracefully_commits_and_answers(node: Node, d
     assert len(node.store.records("people")) == 2
 
 
-async def test_a_commit_that_fails_ends_the_node_and_answers_nothing(
-    path: Path, disk: Disk, autojump_clock: MockClock
+@pytest.mark.parametrize(
+    ("fails", "sentence"),
+    [("insert", r"there is no room for .*node\.db"), ("commit", r"node\.db cannot be used \(disk I/O error\)")],
+)
+async def test_a_write_that_fails_ends_the_node_and_answers_nothing(
+    path: Path, disk: Disk, fails: str, sentence: str, autojump_clock: MockClock
 ) -> None:
     talk: Talk | None = None
-    with pytest.raises(StorageError, match=r"there is no room for .*node\.db") as caught:  # noqa: PT012 - of the block
+    with pytest.raises(StorageError, match=sentence) as caught:  # noqa: PT012 - of the block
         async with open_node(port=None, path=path, run_sync=disk) as node:
             talk = await talk_to(node)
             await talk.ask(Command.WRITE_EVENTS, append("people", new_events(2)))
-            disk.is_full = True
-            await write(talk, 200)
+            if fails == "insert":
+                storage = node.store.storage
+                assert isinstance(storage, SqliteStorage)
+                storage._writer._db.execute("PRAGMA max_page_count = 1")
+            else:
+                disk.is_broken = True
+            await write(talk, 300)
+            # Nor is this, which came later, committed without what came before.
+            await write(talk, 1, stream="others")
             await trio.sleep_forever()
     assert caught.value.path == str(path)
     assert talk is not None
     assert await talk.hear() is None
     async with reopened(path) as node:
-        assert len(node.store.records("people")) == 2
+        assert (len(node.store.records("people")), node.store.last_number("others")) == (2, -1)
 
 
 # Leaving

@@ -9,6 +9,7 @@ from trio_extreme.embedded.records import (
     WIDE_TOMBSTONE,
     Record,
     Resolved,
+    Writing,
     encode_field,
     encode_indexed,
     encode_resolved,
@@ -50,6 +51,25 @@ def test_one_flag_says_json_for_data_and_metadata() -> None:
 def test_fields_are_present_even_when_empty() -> None:
     event = make_event("people", 0, schema.NewEvent(event_id=b"i" * 16, event_type="t"), 0)
     assert len(event.ListFields()) == len(schema.EventRecord.DESCRIPTOR.fields)
+
+
+@given(
+    st.text(max_size=40),
+    st.integers(0, WIDE_TOMBSTONE),
+    st.builds(
+        schema.NewEvent,
+        event_id=st.binary(min_size=16, max_size=16),
+        event_type=st.text(max_size=200),
+        data_content_type=st.integers(0, 2),
+        data=st.binary(max_size=300) | st.integers(0, 70_000).map(bytes),
+        metadata=st.binary(max_size=300),
+    ),
+    st.integers(0, 2**52),
+)
+def test_many_are_made_as_one_is(stream: str, number: int, new: schema.NewEvent, created: int) -> None:
+    event = make_event(stream, number, new, created)
+    size = record_size(stream, new.event_type, len(new.data) + len(new.metadata), 8)
+    assert Writing(stream, created, 8).make(500, number, new) == make_record(500, size, event)
 
 
 def test_sizes_are_those_of_real_logs() -> None:

@@ -117,7 +117,7 @@ def test_what_a_killed_process_left_is_opened(path: Path) -> None:
     script = (
         "import os, sys; from pathlib import Path; from tests.embedded.test_sqlite_file import *\n"
         "storage = open_(Path(sys.argv[1])); batch = Batch(storage); batch.mark(100); storage.add(batch)\n"
-        "storage.write(storage.take()); os.kill(os.getpid(), 9)"
+        "storage.commit(storage.take()); os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", script, str(path)], check=False).returncode == -9
     assert sorted(contents(path.parent)) == ["node.db", "node.db-shm", "node.db-wal", "node.db.lock"]

@@ -29,7 +29,7 @@ class Committing(SqliteStorage):
 def commit(storage: Storage) -> None:
     if isinstance(storage, SqliteStorage):
         group = storage.take()
-        storage.write(group)
+        storage.commit(group)
         storage.settle(group)
 
 

@@ -96,12 +96,12 @@ class Pair:
         if self.in_flight is None:
             self.in_flight = self.file.take()
             if self.random.random() < 0.5:
-                self.file.write(self.in_flight)
+                self.file.commit(self.in_flight)
 
     def settle(self) -> None:
         if self.in_flight is not None:
-            if not self.in_flight.is_written:
-                self.file.write(self.in_flight)
+            if not self.in_flight.is_committed:
+                self.file.commit(self.in_flight)
             self.file.settle(self.in_flight)
             self.in_flight = None
 
@@ -114,7 +114,7 @@ class Pair:
         if self.random.random() < 0.5:
             self.file.close()
         else:
-            durable = self.in_flight.number if self.in_flight and self.in_flight.is_written else self.file.durable
+            durable = self.in_flight.number if self.in_flight and self.in_flight.is_committed else self.file.durable
             self.file._close()
             self._make_again(durable)
         self.in_flight = None

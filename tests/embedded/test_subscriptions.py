@@ -67,7 +67,7 @@ def test_a_subscription_to_the_log_has_no_last_number(reader: Caller) -> None:
     assert not confirmation.HasField("last_event_number")
 
 
-def test_what_is_written_from_now_on_is_pushed_in_order(desk: Desk, reader: Caller) -> None:
+def test_what_is_committed_from_now_on_is_pushed_in_order(desk: Desk, reader: Caller) -> None:
     desk.write("people", new_events(2))
     confirmed = reader.ask(Command.SUBSCRIBE_TO_STREAM, subscribe("people"))
     desk.write("people", new_events(2))

@@ -134,7 +134,7 @@ def test_impossible_arguments_are_a_bad_request(desk: Desk, command: Command, me
     assert desk.store.last_number("people") == -1
 
 
-def test_the_largest_event_is_written(desk: Desk) -> None:
+def test_the_largest_event_is_committed(desk: Desk) -> None:
     assert desk.write("people", [new_event("t", LARGE)]).result == OperationResult.Success
 
 

@@ -142,7 +142,7 @@ class Commits:
 
     async def _commit(self, storage: SqliteStorage) -> None:
         group = storage.take()
-        await self._run_sync(storage.write, group)
+        await self._run_sync(storage.commit, group)
         storage.settle(group)
         self._passed()
         self._waiting.unpark_all()

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from trio_extreme.embedded.records import Record
 
 
 class Recent:
@@ -22,22 +28,22 @@ class Recent:
     def __repr__(self) -> str:
         return f"<Recent: {len(self._places)} ids>"
 
-    def add(self, id: bytes, stream: str, number: int) -> None:
-        """Remember an event, and forget the oldest ones beyond the limit."""
-        before = self._places.pop(id, None)
-        if before is not None:
-            self._size -= self._cost(before[0])
-        self._places[id] = stream, number
-        self._size += self._cost(stream)
+    def add(self, records: Iterable[Record]) -> None:
+        """Remember events, and forget the oldest ones beyond the limit."""
+        places = self._places
+        for stream, number, event_id, *_ in records:
+            if event_id in places:
+                self._size -= _cost(places.pop(event_id)[0])
+            places[event_id] = stream, number
+            self._size += _cost(stream)
         while self._size > self._limit:
-            _, (oldest, _) = self._places.popitem(last=False)
-            self._size -= self._cost(oldest)
+            self._size -= _cost(places.popitem(last=False)[1][0])
 
     def find(self, id: bytes, stream: str) -> int | None:
         """The number of this event in this stream; None where it is not remembered."""
         where, number = self._places.get(id, ("", 0))
         return number if where == stream else None
 
-    @staticmethod
-    def _cost(stream: str) -> int:
-        return 28 + 2 * len(stream)
+
+def _cost(stream: str) -> int:
+    return 28 + 2 * len(stream)

@@ -121,6 +121,37 @@ def make_event(stream: str, number: int, new: schema.NewEvent, created: int) -> 
     )
 
 
+class Writing:
+    """What the events of one append have in common: their stream and their time, encoded once.
+
+    It makes of each what `make_record` makes of its `make_event`, byte for byte, in half the time: this is what an
+    append costs. An id has 16 bytes here.
+    """
+
+    def __init__(self, stream: str, created: int, number_size: int) -> None:
+        name = stream.encode()
+        self._stream = stream
+        self._created = created
+        self._size = _RECORD_OVERHEAD + number_size + len(name)
+        self._head = encode_field(1, name) + b"\x10"
+        self._tail = b"\x48" + encode_varint(_TICKS_OF_1970 + created * 10) + b"\x50" + encode_varint(created // 1000)
+
+    def make(self, position: int, number: int, new: schema.NewEvent) -> Record:
+        """The record of one event, at this position."""
+        type_, data, metadata, id_ = new.event_type, new.data, new.metadata, new.event_id
+        name = type_.encode()
+        end = position + self._size + len(name) + len(data) + len(metadata)
+        body = b"".join(
+            (
+                *(self._head, encode_varint(number), b"\x1a\x10", id_, b"\x22", encode_varint(len(name)), name),
+                b"\x28\x01\x30\x01\x3a" if new.data_content_type == JSON else b"\x28\x00\x30\x00\x3a",
+                *(encode_varint(len(data)), data, b"\x42", encode_varint(len(metadata)), metadata, self._tail),
+            )
+        )
+        field = b"\x0a" + encode_varint(len(body)) + body
+        return Record(self._stream, number, id_, type_, self._created, position, end, position, end, field)
+
+
 def record_size(stream: str, type: str, data_size: int, number_size: int) -> int:
     """Bytes such a record takes in the log, by which the position of the next one is larger."""
     return _RECORD_OVERHEAD + number_size + len(stream.encode()) + len(type.encode()) + data_size
@@ -135,16 +166,16 @@ def encode_field(number: int, body: bytes) -> bytes:
     return _TAGS[number] + encode_varint(len(body)) + body
 
 
+# Lengths, nearly all of them, and the ends of larger numbers; then bytes that others follow.
+_VARINTS = [bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80, value >> 7)) for value in range(2048)]  # noqa: PLR2004 - seven bits a byte
+_LOWEST = [bytes((value | 0x80,)) for value in range(0x80)]
+
+
 def encode_varint(value: int) -> bytes:
     """A number from 0 up, as protobuf writes it."""
-    if value < 0x80:  # noqa: PLR2004 - seven bits a byte
-        return bytes((value,))
-    parts = bytearray()
-    while value >= 0x80:  # noqa: PLR2004
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    parts.append(value)
-    return bytes(parts)
+    if value < len(_VARINTS):
+        return _VARINTS[value]
+    return _LOWEST[value & 0x7F] + encode_varint(value >> 7)
 
 
 def encode_indexed(resolved: Resolved, form: Form) -> bytes:

@@ -1,7 +1,7 @@
 """A storage that is an SQLite file: what is committed is read from there, what is not is kept here until it is. Pure.
 
 Three layers, oldest first: the file, as far as it was committed when we were last told; the group that is being
-committed, by `write` in another thread; the group that gathers what is added meanwhile, and is the next. Who reads is
+committed, perhaps in another thread; the group that gathers what is added meanwhile, and is the next. Who reads is
 given all three, one behind the other. The file may hold more than we were told: rows from `_durable_end` on are left
 aside there, because the group has them.
 
@@ -74,7 +74,7 @@ _NO_STREAM = _Head(0, -1)
 class SqliteStorage:
     """See `Storage`, and the module. Raises `StorageError` where the file fails.
 
-    To open it, to `write` and to `close` wait for the disk, and may be done in any thread. Nothing else may.
+    To open it, to `commit` and to `close` wait for the disk, and may be done in any thread. Nothing else may.
     """
 
     def __init__(self, path: Path, version: ServerVersion) -> None:
@@ -234,19 +234,20 @@ class SqliteStorage:
         return self._gathering.size
 
     def take(self) -> Group:
-        """What was gathered, to be given to `write` and then to `settle`, before the next is taken."""
+        """What was gathered, written and not committed: give it to `commit` and then to `settle`, before the next."""
         group = self._in_flight = self._gathering
         group.close(self.end, self.last, self.written)
         self._gathering = Group()
+        self._writer.insert(group)
         return group
 
-    def write(self, group: Group) -> None:
-        """Commit a group. When this returns, a power cut leaves it."""
-        self._writer.write(group)
-        group.is_written = True
+    def commit(self, group: Group) -> None:
+        """Wait until a power cut would leave the group."""
+        self._writer.commit()
+        group.is_committed = True
 
     def settle(self, group: Group) -> None:
-        """It was written."""
+        """It was committed."""
         self._durable_end, self.durable = group.end, group.number
         self._in_flight = None
 
@@ -264,14 +265,18 @@ class SqliteStorage:
             self._streams = max(self._streams, *in_flight.stream_keys.values(), 0)
 
     def close(self) -> None:
-        """Commit what was added, and give the file back. No `write` may be running."""
+        """Commit what was added, unless that failed before, and give the file back. No `commit` may be running."""
         try:
-            if self._in_flight is not None and not self._in_flight.is_written:
-                self.write(self._in_flight)
-            if self.written > self.durable:
-                self.write(self.take())
+            if not self._writer.failed:
+                self._commit_all()
         finally:
             self._close()
+
+    def _commit_all(self) -> None:
+        if self._in_flight is not None and not self._in_flight.is_committed:
+            self.commit(self._in_flight)
+        if self.written > self.durable:
+            self.commit(self.take())
 
     def _close(self) -> None:
         for name in ("_reader", "_writer"):

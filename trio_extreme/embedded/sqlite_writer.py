@@ -1,12 +1,13 @@
 """Writing to a node's file: many records in few statements, and one commit. Pure.
 
-It runs in a thread beside the node, and Python's lock is what both want: SQLite lets go of it for each statement, and
-may wait milliseconds to have it back. So rows are written many at a time.
+Only the commit waits for the disk, so only it is for a thread. Statements are not: while SQLite works, it lets go of
+Python's lock, and where the node is busy it waits five milliseconds to have it back, after each of them.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from contextlib import contextmanager
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from trio_extreme.embedded.sqlite_file import EVENTS, failure
 from trio_extreme.embedded.storage import MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from trio_extreme.embedded.records import Record
     from trio_extreme.embedded.sqlite_file import StoreFile
@@ -41,7 +42,7 @@ class Group:
         self.size = 0
         #: What the storage's `end`, `last` and `written` were when nothing more was added.
         self.end = self.last = self.number = 0
-        self.is_written = False
+        self.is_committed = False
 
     def __repr__(self) -> str:
         return f"<Group of {self.size} bytes, up to {self.end}>"
@@ -63,6 +64,8 @@ class Writer:
         self._path = file.path
         self._db = file.connect(writes=True)
         self._most = self._db.getlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER)
+        #: Whether a group could not be written. Then no more can be: closing takes back what was inserted of it.
+        self.failed = False
 
     def __repr__(self) -> str:
         return f"<Writer to {self._path}>"
@@ -71,28 +74,31 @@ class Writer:
         """Close the connection; the last one to a file takes the write-ahead log in."""
         self._db.close()
 
-    def write(self, group: Group) -> None:
-        """Commit a group. Raises `StorageError`, and then nothing of it is in the file."""
-        try:
+    def insert(self, group: Group) -> None:
+        """Write a group, without committing it. Raises `StorageError`."""
+        with self._failing():
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._write(group)
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise failure(self._path, error) from error
+            keys = group.stream_keys
+            records = group.tail.forward(Place(0, 0), _EVERYTHING)
+            rows = [(keys[record[0]], *record[1:]) for record in records]
+            self._insert("INSERT INTO streams VALUES", 2, group.new_streams)
+            self._insert("INSERT INTO events VALUES", len(EVENTS), rows)
+            self._insert("INSERT INTO marks VALUES", 3, group.marks)
+            self._remove(group.removed)
+            self._db.execute('UPDATE log SET "end" = ?, last = ?', (group.end, group.last))
 
-    def _write(self, group: Group) -> None:
-        keys = group.stream_keys
-        records = group.tail.forward(Place(0, 0), _EVERYTHING)
-        self._insert("INSERT INTO streams VALUES", 2, group.new_streams)
-        self._insert("INSERT INTO events VALUES", len(EVENTS), [(keys[record[0]], *record[1:]) for record in records])
-        self._insert("INSERT INTO marks VALUES", 3, group.marks)
-        self._remove(group.removed)
-        self._db.execute('UPDATE log SET "end" = ?, last = ?', (group.end, group.last))
+    def commit(self) -> None:
+        """Commit what was inserted. When this returns, a power cut leaves it. Raises `StorageError`."""
+        with self._failing():
+            self._db.execute("COMMIT")
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            self.failed = True
+            raise failure(self._path, error) from error
 
     def _remove(self, records: Sequence[Record]) -> None:
         self._insert("INSERT OR IGNORE INTO marks VALUES", 3, [(record.position, 0, b"") for record in records])

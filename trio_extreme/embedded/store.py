@@ -33,6 +33,7 @@ from trio_extreme.embedded.records import (
     JSON,
     METADATA_TYPE,
     WIDE_TOMBSTONE,
+    Writing,
     make_event,
     make_record,
     record_size,
@@ -194,8 +195,9 @@ class Store:
         if not isinstance(decision, _Fresh):
             return decision
         batch = Batch(self.storage)
+        writing = self._writing(stream)
         for number, event in enumerate(events, decision.current + 1):
-            self._write(batch, stream, number, event)
+            batch.write(writing.make(batch.end, number, event))
         if not events:
             batch.mark(self._empty_size(stream))
         return self._conclude(batch, stream, decision, len(events))
@@ -311,8 +313,7 @@ class Store:
 
     def _add(self, batch: Batch) -> None:
         self.storage.add(batch)
-        for record in batch.records:
-            self._recent.add(record.id, record.stream, record.number)
+        self._recent.add(batch.records)
         for stream in {record.stream for record in batch.records}:
             if stream.startswith(META):
                 self._metadata.forget(stream.removeprefix(META))
@@ -335,9 +336,9 @@ class Store:
         return _Fresh(current, self.version.number_recreates and self.is_soft_deleted(stream))
 
     def _decide_any(self, stream: str, current: int, ids: Sequence[bytes]) -> _Decision:
-        numbers = [number for event_id in ids if (number := self._recent.find(event_id, stream)) is not None]
         if not ids or self._recent.find(ids[0], stream) is None:
             return _Fresh(current, self.is_soft_deleted(stream))
+        numbers = [number for event_id in ids if (number := self._recent.find(event_id, stream)) is not None]
         if len(numbers) < len(ids):
             return self._wrong(current)
         return Written(numbers[0], numbers[-1], -1)
@@ -357,8 +358,10 @@ class Store:
         return Refused(schema.OperationResult.WrongExpectedVersion, current)
 
     def _write(self, batch: Batch, stream: str, number: int, new: schema.NewEvent) -> Record:
-        event = make_event(stream, number, new, self.now())
-        return batch.write(make_record(batch.end, self._size(event), event))
+        return batch.write(self._writing(stream).make(batch.end, number, new))
+
+    def _writing(self, stream: str) -> Writing:
+        return Writing(stream, self.now(), self.version.number_size)
 
     def _size(self, event: schema.EventRecord) -> int:
         size = len(event.data) + len(event.metadata)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from trio_extreme.embedded.acl import is_allowed
-from trio_extreme.embedded.clients import require
+from trio_extreme.embedded.clients import Refusal, require
 from trio_extreme.embedded.metadata import Right
 from trio_extreme.embedded.store import Refused, Written
 from trio_extreme.values import STREAM_EXISTS
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MAX_EVENT_SIZE = 16 * 1024 * 1024 - 10_000
 """Bytes of one event's data and metadata, and twice its type's characters; of its data alone on some servers."""
 
+_ID_SIZE = 16
 INVALID = -(2**31)
 """What a failed append has for numbers; no -1, which would be a number before the first."""
 _NOWHERE = -1
@@ -48,10 +49,12 @@ class Writes:
         stream, expected = message.event_stream_id, message.expected_version
         require(stream != "", "the stream's name is empty")
         require(expected >= _ANY or expected == STREAM_EXISTS, f"expected version {expected}")
-        for event in message.events:
+        # A list, because each look into the message makes its events anew.
+        events = list(message.events)
+        for event in events:
             check_event(self._store.version, event)
         if is_allowed(self._store, request.identity, Right.WRITE, stream):
-            outcome = self._store.append(stream, expected, message.events)
+            outcome = self._store.append(stream, expected, events)
         else:
             outcome = Refused(schema.OperationResult.AccessDenied)
         reply = self._append_reply(stream, outcome)
@@ -91,12 +94,15 @@ class Writes:
 
 def check_event(version: ServerVersion, event: schema.NewEvent) -> None:
     """Refuse a request that brings an event which can be none."""
-    require(len(event.event_id) == 16 and any(event.event_id), "an event id is 16 bytes, not all zero")  # noqa: PLR2004
-    require(event.event_type != "", "an event's type is empty")
+    event_id, type_ = event.event_id, event.event_type
+    require(len(event_id) == _ID_SIZE and any(event_id), "an event id is 16 bytes, not all zero")
+    require(type_ != "", "an event's type is empty")
     size = len(event.data)
     if not version.counts_data_only:
-        size += len(event.metadata) + 2 * len(event.event_type)
-    require(size <= MAX_EVENT_SIZE, f"Record is too big: {size} bytes")
+        size += len(event.metadata) + 2 * len(type_)
+    if size > MAX_EVENT_SIZE:
+        msg = f"Record is too big: {size} bytes"
+        raise Refusal(msg)
 
 
 def conclude(store: Store, hub: Hub, outcome: Written | Refused, answer: Callable[[], None]) -> None:
