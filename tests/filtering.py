@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -184,9 +185,9 @@ class LogServer(Peer):
         start = message.commit_position, message.prepare_position
         if start == (-1, -1):
             start = SIZE * len(shown), SIZE * len(shown)
-        before = [each for each in shown if _place(each) < start]
+        index = bisect_left(shown, start, key=_place)
         found, following, is_end = list[schema.ResolvedEvent](), start, True
-        for looked_at, each in enumerate(before[::-1] if backwards else shown[len(before) :]):
+        for looked_at, each in enumerate(shown[:index][::-1] if backwards else shown[index:]):
             if len(found) == message.max_count or (filtered and looked_at == message.max_search_window):
                 is_end = False
                 break

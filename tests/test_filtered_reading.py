@@ -33,7 +33,6 @@ from trio_extreme import (
     open_connection,
 )
 from trio_extreme.filter_support import MAX_DEATHS
-from trio_extreme.operations.filtering import MAX_WINDOW
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
@@ -127,32 +126,50 @@ async def test_by_whatever_is_said(filter: Filter, streams: list[str], filters: 
 # --- what is asked for
 
 
-async def test_a_server_that_filters_looks_through_a_wide_window() -> None:
+def asked(start: int, count: int) -> Asked:
+    """As many are wanted as are looked through: docs/protocol.md, 3.7."""
+    return Asked(FILTERED, start, count, count)
+
+
+async def test_a_server_that_filters_finds_what_it_can_among_so_many() -> None:
+    """However few are wanted: nobody knows how many that takes."""
     server = LogServer(RARE)
     async with open_to(server) as conn:
-        await places(conn.read_all(filter=YES))
-    assert server.asked == [Asked(FILTERED, 0, 8, MAX_WINDOW), Asked(FILTERED, 7010, 64, MAX_WINDOW)]
+        assert await places(conn.read_all(filter=YES, count=7)) == PLACES[:7]
+    assert server.asked == [asked(0, 8), asked(80, 64), asked(720, 500), asked(5720, 500)]
+
+
+@pytest.mark.parametrize("page_size", [3, 500, 4096])
+@each_server
+async def test_no_more_at_a_time_than_a_page_may_have(page_size: int, filters: bool) -> None:
+    server = LogServer(RARE, filters=filters)
+    async with open_to(server) as conn:
+        assert await places(conn.read_all(filter=YES, page_size=page_size)) == PLACES
+    assert max(asked.count for asked in server.asked) == page_size
 
 
 async def test_what_is_sifted_here_comes_in_full_pages() -> None:
-    """However few match, and however few are wanted; their sizes are those of all that came."""
+    """However few match; their sizes are those of all that came."""
     server = LogServer(RARE, filters=False)
     async with open_to(server) as conn:
-        await places(conn.read_all(filter=YES, count=2))
-        assert [asked.count for asked in server.asked] == [8, 64, 500]
-        await places(conn.read_all(filter=YES, page_size=300))
-        assert {asked.count for asked in server.asked[3:]} == {8, 64, 300}
+        assert await places(conn.read_all(filter=YES, count=2)) == PLACES[:2]
+    assert [asked.count for asked in server.asked] == [8, 64, 500]
     large = LogServer(RARE[:200], filters=False, size=100_000)
     async with open_to(large) as conn:
         await places(conn.read_all(filter=YES))
     assert {asked.count for asked in large.asked[1:]} == {10}
 
 
-async def test_pages_of_a_server_that_filters_follow_the_size_of_events() -> None:
+async def test_pages_of_a_server_that_filters_follow_the_size_of_what_it_sends() -> None:
+    """And not only that: should all that follows match, a page is not too large for servers to send."""
     server = LogServer(["yes"] * 50, size=100_000)
     async with open_to(server) as conn:
         await places(conn.read_all(filter=YES))
     assert [asked.count for asked in server.asked] == [8, 10, 10, 10, 10, 10]
+    server = LogServer(RARE, size=100_000)
+    async with open_to(server) as conn:
+        await places(conn.read_all(filter=YES))
+    assert max(asked.count for asked in server.asked) == 83
 
 
 async def test_read_ahead() -> None:
@@ -319,30 +336,25 @@ async def test_an_answer_that_is_overdue_is_asked_for_again() -> None:
 
 
 async def test_a_page_that_is_overdue_is_asked_for_out_of_a_quarter(nursery: trio.Nursery) -> None:
-    """Large events that do not match take the server long, and shorten no page."""
+    """Large events that do not match take the server long too."""
     server = LogServer(["no"] * 10_000)
     async with open_to(server) as conn:
-        reader = conn.read_all(filter=YES)
         assert await conn._engine.filter_support.find_out(None, 100)
         handler = server.handlers.pop(FILTERED)
-        call = Call(nursery, places, reader)
-        for _ in range(2):
-            await server.receive(FILTERED)
+        call = Call(nursery, places, conn.read_all(filter=YES))
+        await server.receive(FILTERED)
         question = await server.receive(FILTERED)
         server.handlers[FILTERED] = handler
         handler(question)
         assert await call.value() == []
-    windows = [asked.window for asked in server.asked]
-    assert windows == [256, 2048, 4096, 4096]
-    assert server.asked[0].count == 1
+    assert server.asked[:4] == [asked(0, 2), asked(20, 16), asked(180, 128), asked(1460, 500)]
 
 
 async def test_a_page_of_which_sessions_die() -> None:
-    asked = Asked(FILTERED, 0, 8, MAX_WINDOW)
-    servers = LogServer(RARE, dies_of={asked}), LogServer(RARE)
+    servers = LogServer(RARE, dies_of={asked(0, 8)}), LogServer(RARE)
     async with open_to_servers(*servers) as conn:
         assert await places(conn.read_all(filter=YES)) == PLACES
-    assert servers[1].asked[0] == Asked(FILTERED, 0, 2, MAX_WINDOW // 4)
+    assert servers[1].asked[0] == asked(0, 2)
 
 
 # --- other servers on the way

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
 
@@ -18,19 +18,17 @@ from trio_extreme.events import LogEvent
 from trio_extreme.notices import Checkpoint
 from trio_extreme.operations.filtering import (
     CHECKPOINT_INTERVAL,
-    MAX_WINDOW,
     FilteredPages,
     SubscribeFiltered,
     read_checkpoint,
 )
-from trio_extreme.operations.paging import GROWTH
-from trio_extreme.pending import Interrupted
+from trio_extreme.operations.paging import SearchSizer
 from trio_extreme.reading import LogReader, Pager
 from trio_extreme.values import MAX_READ
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from trio_extreme.calls import Calls
     from trio_extreme.filter_support import FilterSupport
@@ -45,56 +43,50 @@ if TYPE_CHECKING:
 _CHECKPOINT = int(Command.CHECKPOINT_REACHED)
 
 
-class FilteredPager(Pager):
-    """Fetches pages of what matches. `request` makes one from its count, and the window where the server chooses.
+class MakePage(Protocol):
+    """Makes the request for the page that begins where one stands."""
 
-    Where the server sifts, a page that could not be had is not only asked for with a quarter of its events, but out of
-    a quarter of its window too: large events that do not match take long as well.
+    def __call__(self, count: int, *, by_server: bool) -> Operation[LogPage]:
+        """What matches out of so many events, chosen by the server or here."""
+        ...
+
+
+class FilteredPager(Pager):
+    """Fetches pages of what matches: `request` makes one from how many events to look through, and from who does it.
+
+    Whatever is wanted, as many are looked through as a page may have: nobody knows how few of them match.
     """
 
+    _sizer: SearchSizer
+
     def __init__(
-        self,
-        support: FilterSupport,
-        calls: Calls,
-        credentials: Credentials | None,
-        page_size: int,
-        request: Callable[[int, int | None], Operation[LogPage]],
+        self, support: FilterSupport, calls: Calls, credentials: Credentials | None, page_size: int, request: MakePage
     ) -> None:
-        super().__init__(calls, credentials, page_size, self._for_server)
+        super().__init__(calls, credentials, page_size, self._make)
+        self._sizer = SearchSizer(page_size, self._page_bytes)
         self._support = support
-        self._make = request
-        self._window = MAX_WINDOW
+        self._make_page = request
 
-    def _for_server(self, count: int) -> Operation[LogPage]:
-        return self._make(count, self._window if self._support.known else None)
+    def _make(self, count: int) -> Operation[LogPage]:
+        return self._make_page(count, by_server=bool(self._support.known))
 
-    def _most(self, most: int) -> int:
-        """Of a page that is sifted here nobody knows how many events it takes."""
-        return most if self._support.known else MAX_READ
+    def _learn(self, page: LogPage) -> None:
+        self._sizer.learn_search(len(page.events) + page.sifted, page.passed - page.sifted, page.size)
 
-    def _weight(self, page: LogPage) -> int:
-        return len(page.events) + page.sifted
-
-    async def _fetch(self, deadline: float, most: int) -> Any:
+    async def _fetch(self, deadline: float, most: int) -> Any:  # noqa: ARG002 - see above
         while True:
             if self._ahead is None and self._support.known is None:
                 await self._support.find_out(self._credentials, deadline)
             try:
-                page = await super()._fetch(deadline, self._most(most))
+                return await super()._fetch(deadline, MAX_READ)
             except Unsupported:
                 self._support.lacks_it()
-            except Interrupted:
-                self._window = max(1, self._window // 4)
-                raise
-            else:
-                self._window = min(MAX_WINDOW, self._window * GROWTH)
-                return page
 
-    async def fetch_ahead(self, most: int = MAX_READ) -> None:
+    async def fetch_ahead(self, most: int = MAX_READ) -> None:  # noqa: ARG002 - see above
         """Have the next page on its way, if it is known who chooses. What cannot be asked for is told by `fetch`."""
         if self._support.known is not None:
             with suppress(InvalidArgument):
-                await super().fetch_ahead(self._most(most))
+                await super().fetch_ahead()
                 return
         await trio.lowlevel.cancel_shielded_checkpoint()
 
@@ -133,8 +125,8 @@ class FilteredLogReader(LogReader):
         )
         self._pager = FilteredPager(support, calls, credentials, page_size, self._request)
 
-    def _request(self, count: int, window: int | None) -> Operation[LogPage]:
-        return self._pages.request(self._next, count, window)
+    def _request(self, count: int, *, by_server: bool) -> Operation[LogPage]:
+        return self._pages.request(self._next, count, by_server=by_server)
 
 
 class FilteredSubscription(CatchUpSubscription[LogEvent]):

@@ -45,7 +45,8 @@ class Pager:
     ) -> None:
         self._calls = calls
         self._credentials = credentials
-        self._sizer = PageSizer(page_size, min(PAGE_BYTES, calls.settings.max_frame_size // 2))
+        self._page_bytes = min(PAGE_BYTES, calls.settings.max_frame_size // 2)
+        self._sizer = PageSizer(page_size, self._page_bytes)
         self._request = request
         self._ahead: Slot[Any] | None = None
         self._asked = 0
@@ -68,19 +69,17 @@ class Pager:
                     if deaths >= (MAX_DEATHS_BEHIND_END if self._at_end else MAX_DEATHS):
                         raise ConnectionLost(str(lost)) from None
             except StreamNotFound:
-                self._learn(0, 0, is_end=True)
+                self._sizer.learn(0, 0)
+                self._at_end = True
                 raise
             else:
-                self._learn(self._weight(page), page.size, is_end=page.is_end)
+                self._learn(page)
+                self._at_end = page.is_end
                 return page
 
-    def _learn(self, events: int, size: int, *, is_end: bool) -> None:
-        self._sizer.learn(events, size)
-        self._at_end = is_end
-
-    def _weight(self, page: Any) -> int:
-        """How many events its size is of."""
-        return len(page.events)
+    def _learn(self, page: Any) -> None:
+        """Take its size into account."""
+        self._sizer.learn(len(page.events), page.size)
 
     async def _fetch(self, deadline: float, most: int) -> Any:
         slot, self._ahead = self._ahead, None

@@ -23,36 +23,28 @@ YES = Filter.by_stream("yes")
 
 
 class FilteredLog(Log):
-    """A log of which only some records match. A server that filters looks through a window of them for each page."""
+    """A log of which only some records match. A server that filters looks through so many of them for each page."""
 
     def __init__(self, places: Sequence[Position], matching: Collection[Position]) -> None:
         super().__init__(places)
         self.matching = set(matching)
 
-    def page(self, track: FilteredLogTrack, count: int = 100, window: int | None = 100) -> LogPage:
-        """The page that the track asks for, over the wire; without a window, by a server that does not filter."""
-        operation = track.request(count, window)
-        question = asked(operation, schema.ReadAllEvents if window is None else schema.FilteredReadAllEvents)
+    def page(self, track: FilteredLogTrack, count: int = 100, *, filters: bool = True) -> LogPage:
+        """The page that the track asks for, over the wire."""
+        operation = track.request(count, by_server=filters)
+        question = asked(operation, schema.FilteredReadAllEvents if filters else schema.ReadAllEvents)
         start = Position(question.commit_position, question.prepare_position)
-        following, found, looked_at, is_end = start, list[Position](), 0, True
-        for place in self.places[: self.visible]:
-            if place < start:
-                continue
-            if len(found) == question.max_count or looked_at == window:
-                is_end = False
-                break
-            looked_at += 1
-            following = self._behind(place)
-            if window is None or place in self.matching:
-                found.append(place)
-        kind: Any = schema.ReadAllEventsCompleted if window is None else schema.FilteredReadAllEventsCompleted
+        rest = [place for place in self.places[: self.visible] if place >= start]
+        seen = rest[: question.max_count]
+        following = self._behind(seen[-1]) if seen else start
+        kind: Any = schema.FilteredReadAllEventsCompleted if filters else schema.ReadAllEventsCompleted
         done = kind(
-            events=self.send(*found),
+            events=self.sent_by(*seen, filters=filters),
             next_commit_position=following.commit,
             next_prepare_position=following.prepare,
         )
-        if window is not None:
-            done.is_end_of_stream = is_end
+        if filters:
+            done.is_end_of_stream = len(seen) < question.max_count
         return operation.read(done.SerializeToString())
 
     def send(self, *places: Position) -> list[schema.ResolvedEvent]:
@@ -66,9 +58,9 @@ class FilteredLog(Log):
             for place in places
         ]
 
-    def sent_by(self, *places: Position, window: int | None) -> list[schema.ResolvedEvent]:
+    def sent_by(self, *places: Position, filters: bool) -> list[schema.ResolvedEvent]:
         """What of these is sent by a server that filters, or by one that does not."""
-        return self.send(*[place for place in places if window is None or place in self.matching])
+        return self.send(*[place for place in places if not filters or place in self.matching])
 
 
 def filtered_track(place: Position = START, *, sifts: bool = False) -> FilteredLogTrack:
@@ -84,48 +76,50 @@ def inclusive(commit: int, prepare: int) -> Position:
 
 LOG = FilteredLog(at(0, 10, 20, 40, 50, 60, 90), at(20, 60))
 
-each_server = pytest.mark.parametrize("window", [100, None], ids=["filters", "does not"])
+each_server = pytest.mark.parametrize("filters", [True, False], ids=["filters", "does not"])
 
 
 # --- pages
 
 
 @each_server
-def test_page_after_page(window: int | None) -> None:
+def test_page_after_page(filters: bool) -> None:
     track, read = filtered_track(), list[Position]()
-    while not (page := LOG.page(track, 2, window and 2)).is_end:
+    while not (page := LOG.page(track, 2, filters=filters)).is_end:
         read += places_of(track.take_page(page))
     assert read == at(20, 60)
     assert track.lag is None
 
 
 @each_server
-def test_where_nothing_matched_the_place_is_behind_it(window: int | None) -> None:
+def test_where_nothing_matched_the_place_is_behind_it(filters: bool) -> None:
     track = filtered_track()
-    assert list(track.take_page(LOG.page(track, 2, window and 2))) == []
+    assert list(track.take_page(LOG.page(track, 2, filters=filters))) == []
     assert track.place == inclusive(20, 0)
-    assert places_of(track.take_page(LOG.page(track, 1, window))) == at(20)
+    assert places_of(track.take_page(LOG.page(track, 1, filters=filters))) == at(20)
     assert track.place == inclusive(30, 0)
     # It goes on there, and nothing comes again.
-    assert places_of(track.take_page(LOG.page(track, 100, window))) == at(60)
+    assert places_of(track.take_page(LOG.page(track, 100, filters=filters))) == at(60)
     assert track.place == inclusive(100, 0)
 
 
 @each_server
-def test_what_is_asked_for(window: int | None) -> None:
+def test_what_is_asked_for(filters: bool) -> None:
     track = filtered_track(Position(60, 30))
-    kind = schema.ReadAllEvents if window is None else schema.FilteredReadAllEvents
-    question = asked(track.request(33, window), kind)
+    kind = schema.FilteredReadAllEvents if filters else schema.ReadAllEvents
+    question = asked(track.request(33, by_server=filters), kind)
     assert (question.commit_position, question.prepare_position, question.max_count) == (60, 30, 33)
     assert (question.resolve_link_tos, question.require_master) == (False, True)
 
 
 @each_server
 @pytest.mark.parametrize("place", [*at(0, 20, 40, 60), inclusive(20, 20), inclusive(60, 0)])
-def test_from_any_place(place: Position, window: int | None) -> None:
+def test_from_any_place(place: Position, filters: bool) -> None:
     """An event's own is left out, one between them is not."""
     track = filtered_track(place)
-    assert places_of(track.take_page(LOG.page(track, 100, window))) == [each for each in at(20, 60) if each > place]
+    assert places_of(track.take_page(LOG.page(track, 100, filters=filters))) == [
+        each for each in at(20, 60) if each > place
+    ]
 
 
 # --- places to go on from
@@ -133,7 +127,7 @@ def test_from_any_place(place: Position, window: int | None) -> None:
 
 def test_a_place_is_told_once() -> None:
     track = filtered_track()
-    track.take_page(LOG.page(track, 2, 2))
+    track.take_page(LOG.page(track, 2))
     assert track.checkpoint() == inclusive(20, 0)
     assert track.checkpoint() is None
     track.take_page(LOG.page(track))
@@ -159,14 +153,14 @@ def test_an_events_own_place_is_told_by_the_event() -> None:
 
 def test_not_before_so_many_did_not_match() -> None:
     track = filtered_track()
-    track.take_page(LOG.page(track, 2, 2))
+    track.take_page(LOG.page(track, 2))
     assert track.checkpoint(3) is None
-    track.take_page(LOG.page(track, 1, 2))
+    track.take_page(LOG.page(track, 1))
     # An event came, and its place is as good.
     assert track.checkpoint(2) is None
-    track.take_page(LOG.page(track, 1, 1))
+    track.take_page(LOG.page(track, 1))
     assert track.checkpoint(2) is None
-    track.take_page(LOG.page(track, 1, 1))
+    track.take_page(LOG.page(track, 1))
     assert track.checkpoint(2) == inclusive(60, 0)
     assert track.checkpoint(2) is None
 
@@ -215,62 +209,62 @@ def test_an_event_comes_to_be_where_a_place_between_events_was() -> None:
 
 
 @each_server
-def test_pushed_again(window: int | None) -> None:
-    track = filtered_track(sifts=window is None)
-    track.take_page(LOG.page(track, 4, window and 4))
-    taken = track.take_pushed(LOG.sent_by(*at(0, 10, 20, 40, 50, 60), window=window))
+def test_pushed_again(filters: bool) -> None:
+    track = filtered_track(sifts=not filters)
+    track.take_page(LOG.page(track, 4, filters=filters))
+    taken = track.take_pushed(LOG.sent_by(*at(0, 10, 20, 40, 50, 60), filters=filters))
     assert places_of(taken.events) == at(60)
     assert not taken.gap
-    assert list(track.take_page(LOG.page(track, 100, window))) == []
+    assert list(track.take_page(LOG.page(track, 100, filters=filters))) == []
 
 
 @each_server
-def test_nothing_is_missing_before_what_is_pushed(window: int | None) -> None:
+def test_nothing_is_missing_before_what_is_pushed(filters: bool) -> None:
     track = filtered_track()
     track.aim(Confirmation(90, None))
     assert not track.reached
-    track.take_page(LOG.page(track, 2, window))
-    track.take_page(LOG.page(track, 100, window))
+    track.take_page(LOG.page(track, 2, filters=filters))
+    track.take_page(LOG.page(track, 100, filters=filters))
     assert track.reached
 
 
 @each_server
-def test_pages_end_before_what_was_confirmed(window: int | None) -> None:
+def test_pages_end_before_what_was_confirmed(filters: bool) -> None:
     """After that even what does not match proves nothing: pages must come as far first."""
-    log, track = FilteredLog(LOG.places, LOG.matching), filtered_track(sifts=window is None)
+    log, track = FilteredLog(LOG.places, LOG.matching), filtered_track(sifts=not filters)
     log.visible = 5
     track.aim(Confirmation(60, None))
-    assert places_of(track.take_page(log.page(track, 100, window))) == at(20)
+    assert places_of(track.take_page(log.page(track, 100, filters=filters))) == at(20)
     assert not track.reached
     assert list(track.settle_for_less()) == []
-    if window is None:
+    if not filters:
         assert track.take_pushed(log.send(*at(90))).gap
     else:
         assert track.pass_by(inclusive(90, 90))
     assert not track.reached
     assert track.place == inclusive(60, 0)
     log.visible = 7
-    assert places_of(track.take_page(log.page(track, 100, window))) == at(60)
+    assert places_of(track.take_page(log.page(track, 100, filters=filters))) == at(60)
     assert track.reached
     assert not track.withholds
 
 
 @each_server
-def test_what_matches_is_withheld_until_pages_come_as_far(window: int | None) -> None:
-    log, track = FilteredLog([*LOG.places, *at(110)], [*LOG.matching, *at(110)]), filtered_track(sifts=window is None)
+def test_what_matches_is_withheld_until_pages_come_as_far(filters: bool) -> None:
+    log, track = FilteredLog([*LOG.places, *at(110)], [*LOG.matching, *at(110)]), filtered_track(sifts=not filters)
     log.visible = 5
     track.aim(Confirmation(60, None))
-    track.take_page(log.page(track, 100, window))
+    track.take_page(log.page(track, 100, filters=filters))
     track.settle_for_less()
-    taken = track.take_pushed(log.sent_by(*at(90, 110), window=window))
+    taken = track.take_pushed(log.sent_by(*at(90, 110), filters=filters))
     assert taken.gap
     assert list(taken.events) == []
     assert track.withholds
     log.visible = 8
-    assert places_of(track.take_page(log.page(track, 1, window))) in (at(60), [])
+    assert places_of(track.take_page(log.page(track, 1, filters=filters))) in (at(60), [])
     assert track.place < Position(110, 110)
     while not track.reached:
-        track.take_page(log.page(track, 1, window))
+        track.take_page(log.page(track, 1, filters=filters))
     assert not track.withholds
     assert track.place == inclusive(120, 0)
 
@@ -287,7 +281,7 @@ def end_of_log(place: Position, *, moved: bool = False) -> LogPage:
         next_prepare_position=place.prepare,
         is_end_of_stream=True,
     )
-    return track.request(10, 100).read(done.SerializeToString())
+    return track.request(10, by_server=True).read(done.SerializeToString())
 
 
 @pytest.mark.parametrize("place", [Position(50, 50), inclusive(50, 50), inclusive(50, 0)])
@@ -319,18 +313,18 @@ class Follower:
         self.log = log
         self.track = filtered_track(place)
         self._first = place
-        self._window: int | None = None
+        self._filters = True
         self.read: list[Position] = []
 
     def new_session(self) -> None:
         """With a server that filters, or with one that does not; perhaps in a new process."""
-        self._window = self.choose.number(1, 6) if self.choose.flag() else None
+        self._filters = self.choose.flag()
         place = self.track.checkpoint()
         if place is not None and self.choose.flag():
             self.track = filtered_track(place)
 
     def take_page(self) -> LogPage:
-        page = self.log.page(self.track, self.choose.number(1, 6), self._window)
+        page = self.log.page(self.track, self.choose.number(1, 6), filters=self._filters)
         self._take(self.track.take_page(page))
         return page
 
@@ -339,12 +333,12 @@ class Follower:
             pass
 
     def subscribe(self, horizon: int) -> None:
-        self.track.sieve = self.track.pages.sieve if self._window is None else None
+        self.track.sieve = None if self._filters else self.track.pages.sieve
         self.track.aim(Confirmation(horizon, None))
 
     def take_pushed(self, run: list[Position], before: int) -> None:
         """What of a run is sent, and perhaps a checkpoint within it; so many events of the log are older than it."""
-        cut = len(run) if self._window is None else self.choose.number(0, len(run))
+        cut = self.choose.number(0, len(run)) if self._filters else len(run)
         self._push(run[:cut], before)
         if 0 < cut < len(run):
             if self.track.pass_by(Position(run[cut - 1].commit, run[cut - 1].prepare, inclusive=True)):
@@ -353,7 +347,7 @@ class Follower:
         self._push(run[cut:], before)
 
     def _push(self, run: list[Position], before: int) -> None:
-        sent = self.log.sent_by(*run, window=self._window)
+        sent = self.log.sent_by(*run, filters=self._filters)
         if sent:
             taken = self.track.take_pushed(sent)
             self._take(taken.events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies as st
 
-from trio_extreme.operations.paging import FIRST_PAGE, PAGE_BYTES, PageSizer
+from trio_extreme.operations.paging import BURST, FIRST_PAGE, PAGE_BYTES, PageSizer, SearchSizer
 
 
 def test_a_page_should_have_a_mebibyte() -> None:
@@ -110,3 +110,43 @@ def test_never_none_and_never_above_the_limit(pages: list[tuple[int, int]], limi
         assert 1 <= sizer.count <= limit
         sizer.shrink(sizer.count)
         assert 1 <= sizer.count <= limit
+
+
+# --- where a filter leaves out some
+
+
+def test_a_search_looks_through_what_brings_enough() -> None:
+    """One in a hundred of 1,000 bytes: ten bytes for each that is looked through, but never more than a page has."""
+    sizer = SearchSizer(500)
+    for _ in range(4):
+        found = sizer.count // 100
+        sizer.learn_search(found, sizer.count - found, 20 + 1000 * found)
+    assert sizer.count == 500
+
+
+def test_a_search_may_come_to_where_all_matches() -> None:
+    sizer = SearchSizer(500)
+    for _ in range(4):
+        sizer.learn_search(1, 99, 100_000)
+    assert sizer.count == BURST * PAGE_BYTES // 100_000 == 83
+    # There it is as any other page.
+    for _ in range(10):
+        sizer.learn_search(10, 0, 1_000_000)
+    assert sizer.count == PAGE_BYTES // 100_000
+    assert BURST * PAGE_BYTES < 10 * 1024 * 1024
+
+
+def test_a_search_that_finds_nothing_looks_through_more() -> None:
+    sizer, counts = SearchSizer(500), []
+    for _ in range(4):
+        counts.append(sizer.count)
+        sizer.learn_search(0, sizer.count, 20)
+    assert counts == [8, 64, 500, 500]
+
+
+def test_what_is_sifted_here_has_the_size_of_all_that_came() -> None:
+    sizer, plain = SearchSizer(500), PageSizer(500)
+    for _ in range(4):
+        sizer.learn_search(10, 0, 100_000)
+        plain.learn(10, 100_000)
+        assert sizer.count == plain.count

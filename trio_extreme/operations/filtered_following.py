@@ -38,9 +38,9 @@ class FilteredLogTrack(LogTrack):
         self._passed = 0
         self._told: Position | None = None
 
-    def request(self, count: int, window: int | None) -> ReadFiltered | ReadSifted:
+    def request(self, count: int, *, by_server: bool) -> ReadFiltered | ReadSifted:
         """The request for the page that begins here."""
-        return self.pages.request(self.next, count, window)
+        return self.pages.request(self.next, count, by_server=by_server)
 
     def take_page(self, page: LogPage) -> Sequence[LogEvent]:
         """What of a page is new. Where nothing is, the place is behind what was looked through all the same."""

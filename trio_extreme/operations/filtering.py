@@ -6,14 +6,14 @@ gets pages of the same kind either way, with few events or none, and a next plac
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from trio_extreme.events import Events, LogEvent
 from trio_extreme.operations.base import Operation
 from trio_extreme.operations.reading import LAST, LogPage, ReadAll, log_refusal, stuck, too_many
 from trio_extreme.operations.subscribing import ALL_STREAMS, Subscribe
-from trio_extreme.values import MAX_READ, Position
+from trio_extreme.values import Position
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, parse
 
@@ -31,13 +31,9 @@ _REPLIES = {
     Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.FILTERED_READ_ALL_EVENTS_BACKWARD_COMPLETED,
 }
 
-MAX_WINDOW = MAX_READ
-"""Events that the server may look through for one page: as many as a page has at most that is not filtered, so that it
-never works longer for us than it would for anybody."""
-
 CHECKPOINT_INTERVAL = 10_000
-"""Events that are looked through without one that matches, before the place is told: two or three pages, should
-somebody go on from there."""
+"""Events that are looked through without one that matches, before the place is told: some pages, should somebody go
+on from there."""
 
 
 def encode_filter(filter: Filter) -> schema.Filter:
@@ -70,14 +66,17 @@ class Sieve:
 
 
 class ReadFiltered(Operation[LogPage]):
-    """A page of what matches, by a server that filters: of `count` events at most, out of `window` at most."""
+    """A page of what matches, by a server that filters: what it finds among `count` events.
+
+    As many are wanted as are looked through. Servers up to 22.10 would look through more than are wanted, but of an
+    explicit transaction that begins behind so many they skip what is left (docs/protocol.md, 3.7).
+    """
 
     def __init__(
         self,
         filter: Filter,
         start: Position,
         count: int,
-        window: int,
         *,
         backwards: bool,
         resolve_links: bool,
@@ -89,9 +88,7 @@ class ReadFiltered(Operation[LogPage]):
         self.answer = _REPLIES[self.command]
         self._filter = filter
         self._start = start
-        # No server finds more than it looks through; .NET clients refuse a narrower window.
-        self._count = min(count, window)
-        self._window = window
+        self._count = count
         self._backwards = backwards
         self._resolve_links = resolve_links
         self._require_master = require_master
@@ -102,7 +99,7 @@ class ReadFiltered(Operation[LogPage]):
             commit_position=self._start.commit,
             prepare_position=self._start.prepare,
             max_count=self._count,
-            max_search_window=self._window,
+            max_search_window=self._count,
             resolve_link_tos=self._resolve_links,
             require_master=self._require_master,
             filter=encode_filter(self._filter),
@@ -123,7 +120,7 @@ class ReadFiltered(Operation[LogPage]):
             raise stuck(following)
         # Nothing found and nothing looked through: there is no more to read, whether it says so or not.
         is_end = done.is_end_of_stream or not moved
-        passed = 0 if is_end or len(events) == self._count else self._window - len(events)
+        passed = 0 if is_end else self._count - len(events)
         return LogPage(events, following, is_end, len(payload), at, passed)
 
     def _moves_on(self, following: Position) -> bool:
@@ -178,22 +175,12 @@ class FilteredPages:
         """What chooses where the server does not."""
         return Sieve(self.filter)
 
-    def request(self, start: Position, count: int, window: int | None) -> ReadFiltered | ReadSifted:
-        """The page that begins here. Without a window to look through, the server does not filter."""
-        if window is None:
-            return ReadSifted(
-                self.sieve,
-                start,
-                count,
-                backwards=self._backwards,
-                resolve_links=self._resolve_links,
-                require_master=self._require_master,
-            )
-        return ReadFiltered(
-            self.filter,
+    def request(self, start: Position, count: int, *, by_server: bool) -> ReadFiltered | ReadSifted:
+        """The page that begins here, out of so many events; chosen by the server, or here."""
+        make = partial(ReadFiltered, self.filter) if by_server else partial(ReadSifted, self.sieve)
+        return make(
             start,
             count,
-            window,
             backwards=self._backwards,
             resolve_links=self._resolve_links,
             require_master=self._require_master,

@@ -44,8 +44,8 @@ class StreamPage(NamedTuple):
 class LogPage(NamedTuple):
     """One page of the log; `size` in bytes. `at` is the place asked for, as the server understood it.
 
-    With a filter, `passed` is how many events were looked through that are not on it, as far as is known, and `sifted`
-    how many of those came with it.
+    With a filter, `passed` is how many events were looked through that are not on it, as far as that is known, and
+    `sifted` how many of those came with it.
     """
 
     events: Events[LogEvent]
