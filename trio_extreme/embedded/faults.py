@@ -270,7 +270,7 @@ class Faults:
 
     def _drop(self, connection: Connection, request: Frame, _: bytes) -> None:
         command, _flags, correlation, _payload = request
-        if command == Command.SUBSCRIBE_TO_STREAM:
+        if command in (Command.SUBSCRIBE_TO_STREAM, Command.FILTERED_SUBSCRIBE_TO_STREAM):
             self._service.hub.remove(connection.client, correlation)
 
     def _add(self, name: str, details: str, command: Command | None, count: int, treat: AnswerTreatment) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Treatment: TypeAlias = "Callable[[Connection, bytes], None]"
 """What is done with a package in place of sending it; it may call `Line.send`."""
+_PUSHED = (Command.STREAM_EVENT_APPEARED, Command.CHECKPOINT_REACHED)
 AnswerTreatment: TypeAlias = "Callable[[Connection, Frame, bytes], None]"
 """What is done with the answer to a request; it may call `Line.pass_on`."""
 
@@ -185,7 +186,7 @@ class Line:
 
 def _is_answer(command: int, correlation: bytes, request: Frame) -> bool:
     """Whether what goes out while a request is handled is its answer: events may be pushed meanwhile."""
-    return correlation == request[2] and command != Command.STREAM_EVENT_APPEARED
+    return correlation == request[2] and command not in _PUSHED
 
 
 def _read_head(frame: bytes) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""Reading events, streams and the log, as requests (docs/protocol.md, 3.4 to 3.6). Pure.
+"""Reading events, streams and the log, as requests (docs/protocol.md, 3.4 to 3.7). Pure.
 
 Pages are joins of what was serialized when it was written; only what stands beside the events is encoded here.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from trio_extreme.embedded.acl import ALL_STREAM, is_allowed
 from trio_extreme.embedded.clients import require
 from trio_extreme.embedded.encoding import encode
+from trio_extreme.embedded.filters import Search, make_chooser, search_backward, search_forward
 from trio_extreme.embedded.log import LogPage, LogReadError
 from trio_extreme.embedded.metadata import Right
 from trio_extreme.embedded.reading import (
@@ -29,7 +30,8 @@ from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
 
     from google.protobuf.message import Message
 
@@ -37,15 +39,27 @@ if TYPE_CHECKING:
     from trio_extreme.embedded.encoding import Form
     from trio_extreme.embedded.store import Store
 
+    _LogReply: TypeAlias = schema.ReadAllEventsCompleted | schema.FilteredReadAllEventsCompleted
+
 LogResult = schema.ReadAllEventsCompleted.ReadAllResult
 _END = _NOWHERE = Place(-1, -1)
 _TOO_BIG = f"Read size too big, should be less than {MAX_READ} items"
-_FORWARD = (Command.READ_STREAM_EVENTS_FORWARD, Command.READ_ALL_EVENTS_FORWARD)
+_FORWARD = (
+    Command.READ_STREAM_EVENTS_FORWARD,
+    Command.READ_ALL_EVENTS_FORWARD,
+    Command.FILTERED_READ_ALL_EVENTS_FORWARD,
+)
 _REPLIES = {
     Command.READ_STREAM_EVENTS_FORWARD: Command.READ_STREAM_EVENTS_FORWARD_COMPLETED,
     Command.READ_STREAM_EVENTS_BACKWARD: Command.READ_STREAM_EVENTS_BACKWARD_COMPLETED,
     Command.READ_ALL_EVENTS_FORWARD: Command.READ_ALL_EVENTS_FORWARD_COMPLETED,
     Command.READ_ALL_EVENTS_BACKWARD: Command.READ_ALL_EVENTS_BACKWARD_COMPLETED,
+    Command.FILTERED_READ_ALL_EVENTS_FORWARD: Command.FILTERED_READ_ALL_EVENTS_FORWARD_COMPLETED,
+    Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.FILTERED_READ_ALL_EVENTS_BACKWARD_COMPLETED,
+}
+_WITHOUT_FILTER = {
+    Command.FILTERED_READ_ALL_EVENTS_FORWARD: Command.READ_ALL_EVENTS_FORWARD,
+    Command.FILTERED_READ_ALL_EVENTS_BACKWARD: Command.READ_ALL_EVENTS_BACKWARD,
 }
 
 
@@ -102,7 +116,7 @@ class Reads:
             error=error,
         )
         form = _stream_form(request)
-        _answer(request, [encode_field(1, encode_indexed(one, form)) for one in resolved], tail)
+        _answer(request, [encode_field(1, encode_indexed(one, form)) for one in resolved], tail, request.command)
 
     def _stream_page(self, request: Request, error: str) -> StreamPage:
         message: schema.ReadStreamEvents = request.message
@@ -115,36 +129,65 @@ class Reads:
 
     def log(self, request: Request) -> None:
         """ReadAllEvents, forwards and backwards. A result of Success is left out, as servers do."""
-        message: schema.ReadAllEvents = request.message
+        reply = schema.ReadAllEventsCompleted(next_commit_position=-1, next_prepare_position=-1)
+        self._answer_log(request, reply, self._log_page)
+
+    def _log_page(self, request: Request, start: Place) -> LogPage:
+        log = self._store.log
+        return (log.forward if request.command in _FORWARD else log.backward)(start, request.message.max_count)
+
+    def filtered_log(self, request: Request) -> None:
+        """FilteredReadAllEvents, forwards and backwards."""
+        message: schema.FilteredReadAllEvents = request.message
+        window = message.max_search_window if message.HasField("max_search_window") else message.max_count
+        if window <= 0 and self._store.version.ignores_empty_windows:
+            window = message.max_count
+        chooses = make_chooser(message.filter)
+        search = Search(chooses, message.max_count, window, skips=self._store.version.skips_in_transactions)
+        reply = schema.FilteredReadAllEventsCompleted(
+            next_commit_position=-1, next_prepare_position=-1, is_end_of_stream=False
+        )
+
+        def find(request: Request, start: Place) -> LogPage:
+            look = search_forward if request.command in _FORWARD else search_backward
+            page, reply.is_end_of_stream = look(self._store.log, start, search)
+            return page
+
+        self._answer_log(request, reply, find)
+
+    def _answer_log(self, request: Request, reply: _LogReply, read: Callable[[Request, Place], LogPage]) -> None:
+        """Answer with the page that begins where the request says, or with why there is none."""
+        message: schema.ReadAllEvents | schema.FilteredReadAllEvents = request.message
         start = Place(message.commit_position, message.prepare_position)
         if start == _END:
             start = Place(self._store.log.end, self._store.log.end)
-        reply = schema.ReadAllEventsCompleted(next_commit_position=-1, next_prepare_position=-1)
         parts: Sequence[bytes] = ()
+        command = request.command
         try:
-            page = self._log_page(request, start)
+            self._check_log_request(request, start)
+            page = read(request, start)
             form = request.client.form
             parts = [encode_field(3, encode_resolved(one, form)) for one in self._resolve(request, page.records)]
         except LogReadError as error:
             reply.result, reply.error = LogResult.Error, str(error)
         except _AccessDenied:
+            # That of a filtered read comes as if it had no filter (docs/protocol.md, pitfall 34).
+            command = _WITHOUT_FILTER.get(command, command)
+            reply = schema.ReadAllEventsCompleted(next_commit_position=-1, next_prepare_position=-1)
             reply.result = LogResult.AccessDenied
             if self._store.version.checks_access_first:
                 start = _NOWHERE
         else:
             reply.next_commit_position, reply.next_prepare_position = page.next
         reply.commit_position, reply.prepare_position = start
-        _answer(request, parts, reply)
+        _answer(request, parts, reply, command)
 
-    def _log_page(self, request: Request, start: Place) -> LogPage:
-        message: schema.ReadAllEvents = request.message
-        error = _log_error(message, start)
+    def _check_log_request(self, request: Request, start: Place) -> None:
+        error = _log_error(request.message, start)
         if not error or self._store.version.checks_access_first:
             self._require_access(request, ALL_STREAM)
         if error:
             raise LogReadError(error)
-        log = self._store.log
-        return (log.forward if request.command in _FORWARD else log.backward)(start, message.max_count)
 
     def _require_access(self, request: Request, stream: str) -> None:
         if not is_allowed(self._store, request.identity, Right.READ, stream):
@@ -180,7 +223,7 @@ def _stream_error(message: schema.ReadStreamEvents, *, forward: bool) -> str:
     return ""
 
 
-def _log_error(message: schema.ReadAllEvents, start: Place) -> str:
+def _log_error(message: schema.ReadAllEvents | schema.FilteredReadAllEvents, start: Place) -> str:
     """The same for the log."""
     if message.max_count > MAX_READ:
         return _TOO_BIG
@@ -192,6 +235,7 @@ def _stream_form(request: Request) -> Form:
     return request.client.form._replace(wide=True)
 
 
-def _answer(request: Request, events: Sequence[bytes], rest: Message) -> None:
+def _answer(request: Request, events: Sequence[bytes], rest: Message, command: Command) -> None:
+    """Answer as such a command is answered."""
     payload = b"".join(events) + encode(rest, request.client.form)
-    request.client.reply(_REPLIES[request.command], request.correlation, payload)
+    request.client.reply(_REPLIES[command], request.correlation, payload)

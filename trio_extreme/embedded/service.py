@@ -74,8 +74,11 @@ class Service:
             Command.READ_STREAM_EVENTS_BACKWARD: reads.stream,
             Command.READ_ALL_EVENTS_FORWARD: reads.log,
             Command.READ_ALL_EVENTS_BACKWARD: reads.log,
+            Command.FILTERED_READ_ALL_EVENTS_FORWARD: reads.filtered_log,
+            Command.FILTERED_READ_ALL_EVENTS_BACKWARD: reads.filtered_log,
             Command.SCAVENGE_DATABASE: Scavenging(store).scavenge,
             Command.SUBSCRIBE_TO_STREAM: self.hub.subscribe,
+            Command.FILTERED_SUBSCRIBE_TO_STREAM: self.hub.subscribe_filtered,
             Command.UNSUBSCRIBE_FROM_STREAM: self.hub.unsubscribe,
         }
         served = {command: handler for command, handler in served.items() if command not in store.version.lacks}

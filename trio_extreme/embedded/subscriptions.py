@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from trio_extreme.embedded.acl import ALL_STREAM, is_allowed
+from trio_extreme.embedded.encoding import encode
+from trio_extreme.embedded.filters import make_chooser
 from trio_extreme.embedded.metadata import Right
 from trio_extreme.embedded.reading import resolve
 from trio_extreme.embedded.records import Record, Resolved, encode_field, encode_resolved
@@ -23,6 +25,27 @@ DropReason = schema.SubscriptionDropped.SubscriptionDropReason
 _EVERYTHING = ""
 """What SubscribeToStream names for the log of all streams; "$all" is a stream's name like any other there."""
 _MEMORY = "$mem-"
+_NEVER = -1
+
+
+class Filtering:
+    """What a filtered subscription leaves out, and how often it says how far it has looked.
+
+    That is after so many events, whether they were chosen or not; -1 is never, and whatever else is below 1 is always.
+    """
+
+    def __init__(self, chooses: Callable[[Record], bool], interval: int) -> None:
+        self.chooses = chooses
+        self._interval = interval
+        self._looked_at = 0
+
+    def is_checkpoint(self) -> bool:
+        """Whether it is to be said after this event, which is looked at now."""
+        self._looked_at += 1
+        if self._interval == _NEVER or self._looked_at < self._interval:
+            return False
+        self._looked_at = 0
+        return True
 
 
 class Subscription(NamedTuple):
@@ -32,6 +55,7 @@ class Subscription(NamedTuple):
     correlation: bytes
     stream: str
     resolves_links: bool
+    filtering: Filtering | None = None
 
 
 class Hub:
@@ -48,7 +72,15 @@ class Hub:
 
     def subscribe(self, request: Request) -> None:
         """SubscribeToStream. An id used twice has its events twice, and only the later one can be unsubscribed."""
-        message: schema.SubscribeToStream = request.message
+        self._subscribe(request)
+
+    def subscribe_filtered(self, request: Request) -> None:
+        """FilteredSubscribeToStream, to the log or to one stream."""
+        message: schema.FilteredSubscribeToStream = request.message
+        self._subscribe(request, Filtering(make_chooser(message.filter), message.checkpoint_interval))
+
+    def _subscribe(self, request: Request, filtering: Filtering | None = None) -> None:
+        message: schema.SubscribeToStream | schema.FilteredSubscribeToStream = request.message
         stream = message.event_stream_id
         nameless = None if message.HasField("event_stream_id") else self._store.version.nameless_subscription
         if nameless is Nameless.IGNORED:
@@ -58,7 +90,7 @@ class Hub:
             dropped = schema.SubscriptionDropped(reason=DropReason.AccessDenied)
             request.reply(Command.SUBSCRIPTION_DROPPED, dropped)
             return
-        subscription = Subscription(request.client, request.correlation, stream, message.resolve_link_tos)
+        subscription = Subscription(request.client, request.correlation, stream, message.resolve_link_tos, filtering)
         request.client.subscriptions[request.correlation] = subscription
         self._by_stream.setdefault(stream, []).append(subscription)
         request.reply(Command.SUBSCRIPTION_CONFIRMATION, self._confirmation(request.client, stream))
@@ -112,12 +144,16 @@ class Hub:
     def _push(self, record: Record, subscriptions: Iterable[Subscription]) -> None:
         """One payload serves all that see the event alike: in the same form, links resolved or not."""
         payloads: dict[tuple[Form, bool], bytes] = {}
-        for client, correlation, _, resolves in subscriptions:
-            key = client.form, resolves
-            if key not in payloads:
-                resolved = resolve(self._store, record) if resolves else Resolved(record)
-                payloads[key] = encode_field(1, encode_resolved(resolved, client.form))
-            client.reply(Command.STREAM_EVENT_APPEARED, correlation, payloads[key])
+        for client, correlation, _, resolves, filtering in subscriptions:
+            if filtering is None or filtering.chooses(record):
+                key = client.form, resolves
+                if key not in payloads:
+                    resolved = resolve(self._store, record) if resolves else Resolved(record)
+                    payloads[key] = encode_field(1, encode_resolved(resolved, client.form))
+                client.reply(Command.STREAM_EVENT_APPEARED, correlation, payloads[key])
+            if filtering is not None and filtering.is_checkpoint():
+                reached = schema.CheckpointReached(commit_position=record.commit, prepare_position=record.position)
+                client.reply(Command.CHECKPOINT_REACHED, correlation, encode(reached, client.form))
 
     def _put(self, stream: str, subscriptions: list[Subscription]) -> None:
         if subscriptions:

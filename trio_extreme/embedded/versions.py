@@ -114,6 +114,13 @@ class ServerVersion:
     #: Whether a page in which all has expired says where what has not expired begins.
     skips_expired: bool
 
+    # Filters: section 3.7
+
+    #: Whether a search window of 0 or less is as wide as a page, as one that is not said is.
+    ignores_empty_windows: bool
+    #: Whether of an explicit transaction nothing more is looked at once as many events were as are wanted.
+    skips_in_transactions: bool
+
     # Subscriptions: section 3.8
 
     #: Whether streams of names that begin with `$mem-` are in memory, and their subscriptions confirmed as from -1 on.
@@ -172,6 +179,8 @@ _V3 = ServerVersion(
     takes_any_for_metastream=True,
     checks_link_targets=True,
     skips_expired=False,
+    ignores_empty_windows=False,
+    skips_in_transactions=True,
     has_memory_streams=False,
     reports_end_of_scavenge=True,
     checks_access_first=False,
@@ -236,12 +245,14 @@ _V22 = replace(
     deletes_what_never_was=False,
     counts_data_only=True,
     takes_any_for_metastream=False,
+    ignores_empty_windows=True,
 )
 _V23 = replace(
     _V22,
     name="23.10.6",
     short="23.10",
     summary="no rights for anonymous users",
+    skips_in_transactions=False,
     has_memory_streams=True,
     allows_anonymous=False,
 )
