@@ -105,6 +105,39 @@ def commit(transaction: int) -> schema.TransactionCommit:
     return schema.TransactionCommit(transaction_id=transaction, require_master=False)
 
 
+def choose(*data: str, by_type: bool = False, regex: bool = False) -> schema.Filter:
+    """A filter: by streams or by types, by prefixes or a regular expression."""
+    return schema.Filter(context=int(by_type), type=int(not regex), data=data)
+
+
+def read_filtered(
+    filter: schema.Filter,
+    start: tuple[int, int] = (0, 0),
+    size: int = 100,
+    window: int | None = None,
+    *,
+    links: bool = False,
+) -> schema.FilteredReadAllEvents:
+    commit, prepare = start
+    return schema.FilteredReadAllEvents(
+        commit_position=commit,
+        prepare_position=prepare,
+        max_count=size,
+        max_search_window=window,
+        resolve_link_tos=links,
+        require_master=False,
+        filter=filter,
+    )
+
+
+def subscribe_filtered(
+    filter: schema.Filter, interval: int = -1, stream: str = "", *, links: bool = False
+) -> schema.FilteredSubscribeToStream:
+    return schema.FilteredSubscribeToStream(
+        event_stream_id=stream, resolve_link_tos=links, filter=filter, checkpoint_interval=interval
+    )
+
+
 def subscribe(stream: str, *, links: bool = False) -> schema.SubscribeToStream:
     return schema.SubscribeToStream(event_stream_id=stream, resolve_link_tos=links)
 

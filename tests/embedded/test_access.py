@@ -13,14 +13,17 @@ from tests.embedded.talk import (
     Desk,
     append,
     begin,
+    choose,
     delete,
     link,
     new_event,
     new_events,
     read_event,
+    read_filtered,
     read_log,
     read_stream,
     subscribe,
+    subscribe_filtered,
 )
 from trio_extreme.embedded.acl import User
 from trio_extreme.embedded.reading import EventResult, StreamResult
@@ -55,12 +58,14 @@ class Kind:
     message: Callable[[], Message]
     denied: Any
     stream: str = "guarded"
+    #: The first server that knows it, of those that may stand for all.
+    since: str = "4.1.1"
 
     def __str__(self) -> str:
         return self.name
 
     def is_refused(self, reply: Reply) -> bool:
-        if self.command == Command.SUBSCRIBE_TO_STREAM:
+        if self.command in (Command.SUBSCRIBE_TO_STREAM, Command.FILTERED_SUBSCRIBE_TO_STREAM):
             return reply.command == Command.SUBSCRIPTION_DROPPED and reply.message.reason == self.denied
         return bool(reply.message.result == self.denied)
 
@@ -108,6 +113,41 @@ KINDS = [
         DropReason.AccessDenied,
         "$all",
     ),
+    Kind(
+        "read with a filter",
+        Command.FILTERED_READ_ALL_EVENTS_FORWARD,
+        "$r",
+        lambda: read_filtered(choose("g")),
+        LogResult.AccessDenied,
+        "$all",
+        "20.10",
+    ),
+    Kind(
+        "read with a filter backwards",
+        Command.FILTERED_READ_ALL_EVENTS_BACKWARD,
+        "$r",
+        lambda: read_filtered(choose("g"), (-1, -1)),
+        LogResult.AccessDenied,
+        "$all",
+        "20.10",
+    ),
+    Kind(
+        "subscribe with a filter",
+        Command.FILTERED_SUBSCRIBE_TO_STREAM,
+        "$r",
+        lambda: subscribe_filtered(choose("g")),
+        DropReason.AccessDenied,
+        "$all",
+        "20.10",
+    ),
+    Kind(
+        "subscribe to a stream with a filter",
+        Command.FILTERED_SUBSCRIBE_TO_STREAM,
+        "$r",
+        lambda: subscribe_filtered(choose("g"), stream="guarded"),
+        DropReason.AccessDenied,
+        since="20.10",
+    ),
 ]
 ELSEWHERE: dict[Command, str] = {
     Command.TRANSACTION_WRITE: "tests/embedded/test_transactions.py",
@@ -117,6 +157,11 @@ ELSEWHERE: dict[Command, str] = {
 
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 each_version = pytest.mark.parametrize("version", VERSIONS)
+each_kind_of_each_version = pytest.mark.parametrize(
+    ("kind", "version"),
+    [(kind, name) for name, version in VERSIONS.items() for kind in KINDS if kind.command not in version.lacks],
+    ids=str,
+)
 
 
 def metadata(acl: dict[str, Any]) -> schema.NewEvent:
@@ -151,12 +196,11 @@ def who_may(kind: Kind, desk: Callable[[], Desk]) -> list[str]:
 
 def test_every_request_is_here() -> None:
     asked = {kind.command for kind in KINDS}
-    assert open_desk().service.requests == asked | ELSEWHERE.keys()
+    assert open_desk("20.10").service.requests == asked | ELSEWHERE.keys()
     assert asked.isdisjoint(ELSEWHERE)
 
 
-@each_version
-@each_kind
+@each_kind_of_each_version
 def test_a_stream_that_says_who_may(kind: Kind, version: str) -> None:
     def desk() -> Desk:
         opened = open_desk(version)
@@ -171,7 +215,7 @@ def test_a_stream_that_does_not_say(kind: Kind) -> None:
     """Then `$settings` does, each right by itself."""
 
     def desk() -> Desk:
-        opened = open_desk()
+        opened = open_desk(kind.since)
         acl, other = only(kind.right), only("")
         log = kind.stream == "$all"
         acls = {"systemStream": acl, "userStream": other} if log else {"userStream": acl, "systemStream": other}
@@ -185,7 +229,7 @@ def test_a_stream_that_does_not_say(kind: Kind) -> None:
 @each_kind
 def test_where_nobody_says_anything(kind: Kind) -> None:
     everybody = ["admin"] if kind.stream == "$all" else [*EVERYBODY]
-    assert who_may(kind, open_desk) == everybody
+    assert who_may(kind, lambda: open_desk(kind.since)) == everybody
     # From 23.6 on, not without a name.
     assert who_may(kind, lambda: open_desk("23.10")) == [name for name in everybody if name != "anonymous"]
 
@@ -193,7 +237,7 @@ def test_where_nobody_says_anything(kind: Kind) -> None:
 @each_kind
 def test_everybody_is_also_who_has_no_name(kind: Kind) -> None:
     def desk() -> Desk:
-        opened = open_desk()
+        opened = open_desk(kind.since)
         opened.write("$settings", [settings(userStream=only(""), systemStream=only(""))])
         opened.write(f"$${kind.stream}", [metadata({kind.right: ["nobody", "$all"]})])
         return opened

@@ -14,12 +14,14 @@ from tests.embedded.talk import (
     Talk,
     append,
     assert_ended,
+    choose,
     is_alive,
     new_events,
     new_id,
     pack,
     read_event,
     subscribe,
+    subscribe_filtered,
     talk_through_socket,
     talk_to,
 )
@@ -30,6 +32,8 @@ from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio.testing import MockClock
 
     from tests.embedded.talk import Reply
 
@@ -212,6 +216,15 @@ async def test_a_subscription_that_is_not_confirmed_is_none(node: Node) -> None:
     await talk.tell(Command.SUBSCRIBE_TO_STREAM, subscribe("people"), ADMIN)
     await ask_all(talk, Command.WRITE_EVENTS)
     assert commands(await talk.hear_for(1)) == [Command.WRITE_EVENTS_COMPLETED]
+
+
+async def test_a_filtered_one_that_is_not_confirmed_is_none(autojump_clock: MockClock) -> None:
+    async with open_node(port=None, version="20.10") as node:
+        talk = await talk_to(node)
+        node.faults.drop_reply(Command.FILTERED_SUBSCRIBE_TO_STREAM)
+        await talk.tell(Command.FILTERED_SUBSCRIBE_TO_STREAM, subscribe_filtered(choose("p"), 1), ADMIN)
+        await ask_all(talk, Command.WRITE_EVENTS)
+        assert commands(await talk.hear_for(1)) == [Command.WRITE_EVENTS_COMPLETED]
 
 
 async def test_answers_of_any_kind_are_dropped(node: Node) -> None:

@@ -13,6 +13,8 @@ from tests.embedded.talk import (
     Clock,
     Desk,
     append,
+    begin,
+    choose,
     commit,
     delete,
     link,
@@ -20,6 +22,7 @@ from tests.embedded.talk import (
     new_events,
     pack,
     read_event,
+    read_filtered,
     read_log,
     read_stream,
     subscribe,
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from trio_extreme.embedded.records import Record
 
 FORWARD, LOG_FORWARD = Command.READ_STREAM_EVENTS_FORWARD, Command.READ_ALL_EVENTS_FORWARD
+FILTERED_FORWARD = Command.FILTERED_READ_ALL_EVENTS_FORWARD
 WRONG_VERSION = schema.OperationResult.WrongExpectedVersion
 TOKEN = Credentials(token="a.b.c")
 WIDE, NARROW = 2**63 - 1, 2**31 - 1
@@ -226,6 +230,45 @@ def has_memory_streams(desk: Desk) -> bool:
     return bool(confirmation.last_commit_position == -1)
 
 
+def as_if_filtering(desk: Desk) -> Desk:
+    """The same server, did it know filters."""
+    return Desk(replace(desk.store.version, lacks=frozenset()))
+
+
+def ignores_empty_windows(desk: Desk) -> bool:
+    desk = as_if_filtering(desk)
+    desk.write("people", new_events(2))
+    assert len(desk.ask(FILTERED_FORWARD, read_filtered(choose("p"), size=2)).events) == 2
+    found = desk.ask(FILTERED_FORWARD, read_filtered(choose("p"), size=2, window=0)).events
+    assert len(found) in (0, 2)
+    return len(found) == 2
+
+
+def skips_in_transactions(desk: Desk) -> bool:
+    """As many events as are wanted come before it, and a wide window would have room for all of it."""
+    desk = as_if_filtering(desk)
+    desk.write("others", new_events(2))
+    transaction = desk.ask(Command.TRANSACTION_START, begin("people")).transaction_id
+    desk.ask(Command.TRANSACTION_WRITE, write(transaction, new_events(3)))
+    desk.ask(Command.TRANSACTION_COMMIT, commit(transaction))
+    desk.write("others", new_events(2))
+    narrow = find(desk, window=2)
+    assert narrow == [0, 1, 2]
+    wide = find(desk, window=100)
+    assert wide in ([], narrow)
+    return wide == []
+
+
+def find(desk: Desk, window: int) -> list[int]:
+    """All events of people, two at a time."""
+    found, place, is_end = list[int](), (0, 0), False
+    while not is_end:
+        page = desk.ask(FILTERED_FORWARD, read_filtered(choose("people"), place, 2, window))
+        found += [resolved.event.event_number for resolved in page.events]
+        place, is_end = (page.next_commit_position, page.next_prepare_position), page.is_end_of_stream
+    return found
+
+
 def checks_access_first(desk: Desk) -> bool:
     page = desk.ask(FORWARD, read_stream("$hidden", 0, 0), None)
     assert page.result in (StreamResult.Error, StreamResult.AccessDenied)
@@ -334,6 +377,8 @@ ROWS = [
     Row(takes_any_for_metastream, "3.4: Success with empty ResolvedIndexedEvent", until(4)),
     Row(checks_link_targets, "3.5: resolve_link_tos", until(3)),
     Row(skips_expired, "3.5: forward, page inside a `$maxAge`-expired region", since(3)),
+    Row(ignores_empty_windows, "3.7: max_search_window", since(4)),
+    Row(skips_in_transactions, "3.7: explicit transactions", until(5)),
     Row(has_memory_streams, "3.8: 23.10+", since(5)),
     Row(reports_end_of_scavenge, "3.11", until(2)),
     Row(checks_access_first, "3.12: 20.6+ checks run before the operation in a gateway", since(3)),

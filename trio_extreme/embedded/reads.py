@@ -142,8 +142,13 @@ class Reads:
         window = message.max_search_window if message.HasField("max_search_window") else message.max_count
         if window <= 0 and self._store.version.ignores_empty_windows:
             window = message.max_count
-        chooses = make_chooser(message.filter)
-        search = Search(chooses, message.max_count, window, skips=self._store.version.skips_in_transactions)
+        search = Search(
+            make_chooser(message.filter),
+            message.max_count,
+            # No client can tell that a wider one ends here, and the node is not busy with one page for ever.
+            min(window, MAX_READ),
+            skips=self._store.version.skips_in_transactions,
+        )
         reply = schema.FilteredReadAllEventsCompleted(
             next_commit_position=-1, next_prepare_position=-1, is_end_of_stream=False
         )
