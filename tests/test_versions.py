@@ -21,11 +21,13 @@ from trio_extreme import (
     AccessDenied,
     Acl,
     CaughtUp,
+    Checkpoint,
     Connected,
     Connection,
     Credentials,
     DefaultAcl,
     EventNotFound,
+    Filter,
     NewEvent,
     NotAuthenticated,
     OutcomeUnknown,
@@ -315,6 +317,32 @@ async def following_the_log(scene: Scene) -> None:
         assert (await soon(events)).stream == "other"
     async with scene.conn.subscribe_all(after=event.checkpoint) as events:
         assert [(await soon(events)).stream] == ["other"]
+
+
+@step("read_all", "subscribe_all")
+async def filtering_the_log(scene: Scene) -> None:
+    """By the servers that can, and else by the client: of a transaction too, and whatever breaks."""
+    wanted = Filter.by_stream("people")
+    await scene.conn.append("other", new_events(3))
+    async with scene.conn.transaction("people", expected=NO_STREAM) as transaction:
+        await transaction.write(new_events(3))
+    await scene.conn.append("other", new_events(3))
+    for size in (1, 2, 100):
+        assert await numbers(scene.conn.read_all(filter=wanted, page_size=size)) == [0, 1, 2]
+        assert await numbers(scene.conn.read_all(filter=wanted, page_size=size, backwards=True)) == [2, 1, 0]
+    assert await numbers(scene.conn.read_all(filter=wanted, count=2)) == [0, 1]
+    async with scene.conn.subscribe_all(filter=wanted, page_size=2) as events:
+        *stored, place, _ = await hear(events, 5)
+        assert stored == [0, 1, 2]
+        await scene.conn.append("people", new_events(1))
+        assert (await soon(events)).number == 3
+        scene.node.faults.kill_connections()
+        await scene.conn.append("other", new_events(1))
+        await scene.conn.append("people", new_events(1))
+        assert (await soon(events)).number == 4
+    assert isinstance(place, Checkpoint)
+    async with scene.conn.subscribe_all(filter=wanted, after=place.position) as events:
+        assert await take(events, 2) == [3, 4]
 
 
 @step("subscribe_live", "subscribe_all_live")
