@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parent.parent
-FULLY = {"errors", "values", "notices", "events", "metadata", "filters", "urls", "settings"}
+FULLY = {"errors", "values", "notices", "events", "rights", "metadata", "filters", "urls", "settings"}
 FULLY |= {"wire", "messages", "operations", "tasks", "transport", "http", "discovery"}
 REST_PERCENT = 95
 OWN_SHARE = 0.5

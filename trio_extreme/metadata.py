@@ -8,6 +8,7 @@ Rule 2: what could not be read is never half kept: it can be neither changed nor
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -61,7 +62,7 @@ def is_metastream(stream: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class _Document:
+class _Document(ABC):
     """A JSON object in the last event of some stream."""
 
     #: Keys of one's own, and any others that this library does not know, with what JSON can say.
@@ -100,8 +101,9 @@ class _Document:
         self._refuse_unreadable()
         return dump(self._members() | dict(self.custom))
 
+    @abstractmethod
     def _members(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """What JSON has of it, beside `custom`."""
 
     def _refuse_unreadable(self) -> None:
         if self.problem is not None:

@@ -15,6 +15,7 @@ from trio_extreme import (
     NO_STREAM,
     AccessDenied,
     Acl,
+    CaughtUp,
     Credentials,
     DefaultAcl,
     EventNotFound,
@@ -256,6 +257,28 @@ async def test_a_right_is_given_to_users_and_groups(guarded: Connection, roles: 
             await guarded.read_event("persona", END, credentials=OPS)
     # Members of $admins always may.
     assert (await guarded.read_event("persona", END)).number == 0
+
+
+async def test_a_right_that_goes_while_subscribed(version: str, autojump_clock: MockClock) -> None:
+    """Servers look at it when a subscription begins; a catch-up subscription begins again with each session."""
+    async with (
+        open_node(port=None, version=version, users={"jane": User("secret")}) as node,
+        open_connection(node.settings, connect=node.connect) as conn,
+        conn.subscribe("persona", credentials=JANE) as events,
+        conn.subscribe_live("persona", credentials=JANE) as live,
+    ):
+        items = events.with_notices()
+        await conn.append("persona", new_events(1))
+        while await anext(items) != CaughtUp():
+            pass
+        await conn.set_metadata("persona", StreamMetadata(acl=Acl(read=())))
+        await conn.append("persona", new_events(1))
+        assert (await anext(live)).number == 0
+        assert [(await anext(events)).number, (await anext(live)).number] == [1, 1]
+        node.faults.kill_connections()
+        for feed in (events, live):
+            with pytest.raises(AccessDenied):
+                await anext(feed)
 
 
 async def test_default_rights(guarded: Connection) -> None:

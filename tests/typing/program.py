@@ -7,6 +7,7 @@ too, so that it can be checked beside those stubs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, assert_type
 from uuid import UUID
 
@@ -16,18 +17,23 @@ from trio_extreme import (
     ANY,
     END,
     NO_STREAM,
+    AccessDenied,
+    Acl,
     Connection,
     Credentials,
+    DefaultAcl,
     DropReason,
     Event,
     LiveSubscription,
     LogEvent,
+    MetadataUnreadable,
     NewEvent,
     OutcomeUnknown,
     Position,
     PushedEvent,
     ScavengeStatus,
     Settings,
+    StreamMetadata,
     SubscriptionDropped,
     Transaction,
     WriteResult,
@@ -65,6 +71,25 @@ async def write_bit_by_bit(conn: Connection) -> None:
     scavenged = await conn.scavenge()
     if scavenged.status is ScavengeStatus.FINISHED:
         assert_type(scavenged.space_saved, int | None)
+
+
+async def describe(conn: Connection) -> None:
+    stored = assert_type(await conn.get_metadata("people"), StreamMetadata)
+    assert_type(stored.max_age, timedelta | None)
+    assert_type(stored.acl.read, tuple[str, ...] | None)
+    assert_type(stored.version, int)
+    changed = assert_type(stored.replace(acl=Acl(read="$all", write=["jane", "staff"])), StreamMetadata)
+    assert_type(await conn.set_metadata("people", changed, expected=stored.version), WriteResult)
+    try:
+        updated = await conn.update_metadata("people", max_count=10, max_age=None, acl=Acl(), custom={"owner": "Pera"})
+    except MetadataUnreadable as error:
+        assert_type(error.problem, str)
+    except AccessDenied as error:
+        assert_type(error.right, str | None)
+    else:
+        assert_type(updated, StreamMetadata)
+    acl = assert_type(await conn.get_default_acl(), DefaultAcl)
+    await conn.set_default_acl(acl.replace(user_streams=Acl(delete=())), expected=acl.version)
 
 
 async def read(conn: Connection) -> None:
