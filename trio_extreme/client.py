@@ -344,8 +344,9 @@ class Connection:
 
         `expected` is the `version` of what is replaced. The result's `last` is the new one. Raises `AccessDenied`,
         `WrongExpectedVersion`, and `StreamDeleted` where the stream was hard-deleted. A soft-deleted stream comes back,
-        empty. Sent without an answer, it is sent again where `expected` is a number or NO_STREAM, and else raises
-        `OutcomeUnknown`. Cancelled after it was sent, it may have happened.
+        empty: the server then writes it once more, with what is to stay hidden. Sent without an answer, it is sent
+        again where `expected` is a number or NO_STREAM, and else raises `OutcomeUnknown`. Cancelled after it was sent,
+        it may have happened.
         """
         checks.check_owner(stream)
         checks.check_document("metadata", metadata, StreamMetadata)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import Enum
-from typing import Any, Final, NoReturn, Self
+from typing import Any, ClassVar, Final, NoReturn, Self
 
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.rights import NO_ACL, Acl, read_acl
@@ -69,8 +69,11 @@ class _Document(ABC):
     custom: Mapping[str, Any] = field(default_factory=dict)
     #: The number of the event that holds it, which is what `expected=` wants; NO_STREAM where nobody ever wrote it.
     version: int = field(default=NO_STREAM, compare=False)
-    #: Why servers do not obey what is stored, and none of it is here; None where all is well.
+    #: Why what is stored cannot be read, and none of it is here; servers do not obey it either. None where all is well.
     problem: str | None = field(default=None, init=False)
+
+    #: What the verbs call it that write it.
+    _argument: ClassVar[str]
 
     def _check(self, known: Mapping[str, str]) -> None:
         """Check `custom`; `known` are the keys that have arguments of their own, with these."""
@@ -108,7 +111,7 @@ class _Document(ABC):
     def _refuse_unreadable(self) -> None:
         if self.problem is not None:
             kind = type(self).__name__
-            msg = f"metadata: what is stored cannot be read ({self.problem}); a new {kind}() would overwrite it"
+            msg = f"{self._argument}: what is stored cannot be read ({self.problem}); a new {kind}() would overwrite it"
             raise InvalidArgument(msg)
 
     @classmethod
@@ -136,6 +139,8 @@ class StreamMetadata(_Document):
     do not obey what is stored, because it is no JSON or a value in it is none they know, `problem` says why. Raises
     `InvalidArgument` for values that no server takes. Equal to another that says the same, whatever its version.
     """
+
+    _argument: ClassVar[str] = "metadata"
 
     #: Events are hidden once they are so old: whole seconds.
     max_age: timedelta | None = None
@@ -202,6 +207,8 @@ class DefaultAcl(_Document):
     Where it does not say either, everybody has all rights on user streams, and only `$admins` on system streams. The
     rest is as in `StreamMetadata`.
     """
+
+    _argument: ClassVar[str] = "acl"
 
     #: On streams of users.
     user_streams: Acl = NO_ACL
@@ -284,7 +291,8 @@ def _load(data: bytes) -> dict[str, Any]:
         # Servers do not mind a byte order mark.
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        _refuse("no JSON: it is not UTF-8")
+        # They put replacements into it and read on; to write it back would lose what it was.
+        _refuse("no JSON: it is not UTF-8, though servers may obey it all the same")
     try:
         found = json.loads(text, parse_float=_parse_float, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
