@@ -1,6 +1,7 @@
-"""`python -m tests.soak.node`: an embedded node behind a proxy, and the faults of both, in a process of their own.
+"""`python -m tests.soak.node`: an embedded node behind a proxy, and the faults of both, in processes of their own.
 
-It prints `{"port": …}`, then answers each line of standard input with a line of JSON: `storm` begins the faults, `calm`
+The node keeps its log in a file, and is killed and started again on it (`victim`); this process has the proxy. It
+prints `{"port": …}`, then answers each line of standard input with a line of JSON: `storm` begins the faults, `calm`
 ends them, `report` only tells what happened. At the end of standard input it stops.
 """
 
@@ -10,20 +11,19 @@ import argparse
 import json
 import logging
 import sys
-from collections import Counter
 from contextlib import asynccontextmanager
 from functools import partial
-from math import inf
 from random import Random
 from subprocess import PIPE
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from tests.soak.census import count_descriptors
 from tests.soak.proxy import Proxy, listen
+from tests.soak.victim import Victim
 from tests.soak.weather import Weather
-from trio_extreme.embedded import Node, open_node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -32,13 +32,15 @@ RATE = 1.0
 """Faults of the network a second, and as many of the node."""
 LONGEST = 2.0
 """Seconds a fault lasts at most."""
+KILLS = 0.25
+"""How often the node is killed, for each fault of the network."""
 
 
 class _Command:
     """What the process does when it is told to."""
 
-    def __init__(self, node: Node, proxy: Proxy, nursery: trio.Nursery, arguments: argparse.Namespace) -> None:
-        self._node = node
+    def __init__(self, victim: Victim, proxy: Proxy, nursery: trio.Nursery, arguments: argparse.Namespace) -> None:
+        self._victim = victim
         self._proxy = proxy
         self._nursery = nursery
         self._rate = arguments.rate
@@ -46,29 +48,28 @@ class _Command:
         self._random = Random(arguments.seed)
         self._weather = Weather(proxy)
         self._storm = trio.CancelScope()
+        self._is_calm = trio.Event()
 
-    def obey(self, command: str) -> dict[str, Any]:
+    async def obey(self, command: str) -> dict[str, Any]:
         if command == "storm":
-            self._storm = trio.CancelScope()
+            self._storm, self._is_calm = trio.CancelScope(), trio.Event()
             self._nursery.start_soon(self._blow)
         elif command == "calm":
             self._storm.cancel()
+            await self._is_calm.wait()
         return self._report()
 
     async def _blow(self) -> None:
         rate, longest = self._rate, self._longest
-        # A chance of its own for each, or the order in which they draw would be the scheduler's.
-        network, node = (Random(self._random.getrandbits(64)) for _ in range(2))
         with self._storm:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(self._weather.storm, network, rate=rate, longest=longest))
-                play = partial(self._node.faults.play, seconds=inf, rate=rate, longest=longest)
-                nursery.start_soon(play, node)
+                random = Random(self._random.getrandbits(64))
+                nursery.start_soon(partial(self._weather.storm, random, rate=rate, longest=longest))
+                nursery.start_soon(partial(self._victim.haunt, rate=rate * KILLS, longest=longest / 2))
+        self._is_calm.set()
 
     def _report(self) -> dict[str, Any]:
-        history = self._node.faults.history
-        begun = [happening for happening in history if happening.details != "over" and "hit" not in happening.details]
-        faults = self._weather.counts + Counter(f"node {happening.name}" for happening in begun)
+        faults = self._weather.counts + self._victim.counts
         return {"faults": dict(faults), "links": self._proxy.links, "descriptors": count_descriptors()}
 
 
@@ -77,14 +78,17 @@ async def _serve(arguments: argparse.Namespace) -> None:
     # Like the proxy's port, and for the same reason, not one that a client could have.
     async with await listen(random) as listener:
         port = listener.socket.getsockname()[1]
-    async with open_node(port=port, version=arguments.version) as node, trio.open_nursery() as nursery:
-        proxy = Proxy(port, random)
-        await nursery.start(proxy.run)
-        command = _Command(node, proxy, nursery, arguments)
-        _say({"port": proxy.port})
-        async for line in trio.wrap_file(sys.stdin):
-            _say(command.obey(line.strip()))
-        nursery.cancel_scope.cancel()
+    with TemporaryDirectory() as folder:
+        async with trio.open_nursery() as nursery:
+            victim = Victim(port, f"{folder}/node.db", random, arguments)
+            proxy = Proxy(port, random)
+            await nursery.start(victim.run)
+            await nursery.start(proxy.run)
+            command = _Command(victim, proxy, nursery, arguments)
+            _say({"port": proxy.port})
+            async for line in trio.wrap_file(sys.stdin):
+                _say(await command.obey(line.strip()))
+            nursery.cancel_scope.cancel()
 
 
 def _say(answer: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ def test_nothing_is_lost_doubled_out_of_order_or_leaked() -> None:
     assert (outcome["leaked_tasks"], outcome["leaked_descriptors"]) == ({}, 0)
     assert (ran.returncode, outcome["faultless"]) == (0, True)
     # It did not pass because nothing happened.
+    assert outcome["faults"]["node SIGKILL"] > 0
     assert outcome["reconnects"] > 3
     assert outcome["acknowledged"] > 100
     assert outcome["verdict"]["delivered"] > outcome["verdict"]["written"] > 100
