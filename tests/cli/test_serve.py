@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
 import pytest
@@ -80,6 +81,47 @@ def test_a_port_that_is_taken(cli: Cli, server: Server) -> None:
     assert (result.code, result.out) == (1, "")
     assert f"port {server.settings.port} of 127.0.0.1 is taken" in result.err
     assert "Try: trio-extreme serve --port 0" in result.err
+
+
+def test_an_http_port_that_is_taken(cli: Cli, server: Server) -> None:
+    result = cli("serve", "--port", "0", "--http-port", str(server.settings.port))
+    assert (result.code, result.out) == (1, "")
+    assert f"port {server.settings.port} of 127.0.0.1 is taken" in result.err
+    assert "Try: trio-extreme serve --http-port 0" in result.err
+
+
+@pytest.mark.parametrize("options", [[], ["--http-port", "none"], ["--as", "20.10"], ["--gossip-on-single-node"]])
+def test_it_has_a_web_interface(options: list[str]) -> None:
+    with started("serve", "--port", "0", *options) as process:
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        port = place["http_port"]
+        if port is not None:
+            assert fetch(port, "/ping")[0] == 200
+            assert fetch(port, "/gossip")[0] == (
+                200 if "--as" in options or "--gossip-on-single-node" in options else 404
+            )
+        process.send_signal(signal.SIGINT)
+        result = finished(process)
+    assert (port is None) is ("none" in options)
+    assert (f"web interface: http://127.0.0.1:{port}/info\n" in result.err) is (port is not None)
+
+
+def fetch(port: int, path: str) -> tuple[int, bytes]:
+    """By the standard library's own client."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response.status, body
+
+
+@pytest.mark.parametrize("port", ["x", "65536", "-1"])
+def test_what_is_no_http_port(cli: Cli, port: str) -> None:
+    result = cli("serve", "--port", "0", "--http-port", port)
+    assert (result.code, result.out) == (2, "")
+    assert "Invalid value for '--http-port'" in result.err
 
 
 def test_an_address_that_is_not_ours(cli: Cli) -> None:

@@ -29,6 +29,7 @@ from tests.embedded.talk import (
     talk_to,
     write,
 )
+from tests.embedded.visiting import ask, document, pages_of
 from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.embedded.acl import User
 from trio_extreme.embedded.projections import Projections
@@ -326,6 +327,32 @@ def reports_end_of_scavenge(desk: Desk) -> bool:
     return isinstance(desk.ask(Command.SCAVENGE_DATABASE), schema.ScavengeDatabaseCompleted)
 
 
+def says_leader(desk: Desk) -> bool:
+    return bool(document(ask(pages_of(desk), "/info"))["state"] == "leader")
+
+
+def has_one_http_endpoint(desk: Desk) -> bool:
+    (member,) = document(ask(pages_of(desk), "/gossip"))["members"]
+    assert ("httpEndPointPort" in member) is ("isReadOnlyReplica" in member) is ("internalHttpPort" not in member)
+    return "httpEndPointPort" in member
+
+
+def gossips_version(desk: Desk) -> bool:
+    (member,) = document(ask(pages_of(desk), "/gossip"))["members"]
+    return "esVersion" in member
+
+
+def tells_features(desk: Desk) -> bool:
+    told = document(ask(pages_of(desk), "/info"))
+    assert ("features" in told) is ("authentication" in told) is ("projectionsMode" not in told)
+    return "features" in told
+
+
+def opens_statistics(desk: Desk) -> bool:
+    (opens,) = {ask(pages_of(desk), target).status == 200 for target in ("/stats", "/stats/tcp")}
+    return opens
+
+
 @dataclass(frozen=True)
 class Row:
     """What the six servers do, in order; `section` is where docs/protocol.md says so."""
@@ -386,6 +413,11 @@ ROWS = [
     Row(opens_nested_metastreams, "3.12: `$$$$x`", since(3)),
     Row(projections, "3.13: number", (BY_STREAM, BY_CATEGORY, *4 * [BY_STREAM])),
     Row(categorizes_metadata, "3.13: $by_category", until(2)),
+    Row(says_leader, "5: State names", since(3)),
+    Row(has_one_http_endpoint, "5: Gossip shapes", since(3)),
+    Row(gossips_version, "5: [23] adds esVersion", since(5)),
+    Row(tells_features, "5: GET /info", since(3)),
+    Row(opens_statistics, "5: GET /stats", until(5)),
 ]
 ELSEWHERE = {
     "name": "test_every_version_is_found",
@@ -398,6 +430,7 @@ ELSEWHERE = {
     "heartbeat_interval": "test_connection",
     "heartbeat_timeout": "test_connection",
     "watches_both_ways": "test_connection",
+    "gossips_alone": "test_visits",
 }
 """Fields that no desk shows, and where they are tested."""
 

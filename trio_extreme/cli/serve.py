@@ -26,31 +26,46 @@ if TYPE_CHECKING:
 
     from trio_extreme.embedded import Node, User
 
-_PORT = 1113
+_PORT, _HTTP_PORT = 1113, 2113
+_NONE = -1
+_FREE = 0
 
 _EPILOG = """\
 \b
-The JSON line it prints has the keys host, port, version, username, password
-(admin's; null where it was given), persist.
+The JSON line it prints has the keys host, port, http_port (null for none),
+version, username, password (admin's; null where it was given), persist.
 
 """
 
 
+def _parse_port(text: str) -> int:
+    return _NONE if text == "none" else click.IntRange(0, 65_535)(text)
+
+
 @click.command(short_help="Run a node for development and tests.", epilog=_EPILOG + USERS + "\n" + SERVERS)
 @click.option("--port", type=click.IntRange(0, 65_535), default=_PORT, help="Where to listen; 0 takes a free port.")
+@click.option(
+    "--http-port",
+    type=_parse_port,
+    metavar="PORT|none",
+    help="Where its web interface is: /gossip, /info, /ping, /stats. 2113, or a free one with --port 0.",
+)
 @click.option("--host", default="127.0.0.1", help="The address to listen at; 0.0.0.0 is all of this machine's.")
 @as_option("The server to be; see below.")
 @click.option("--persist", type=click.Path(), metavar="FILE", help="Keep the log in this file; made where it is not.")
 @click.option("--projections", is_flag=True, help="Run the standard ones: $ce-…, $et-…, $streams, $category-….")
+@click.option("--gossip-on-single-node", is_flag=True, help="Have /gossip also as a server before 20.6.")
 @users_option
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
 def serve(
     *,
     port: int,
+    http_port: int | None,
     host: str,
     version: str,
     persist: str | None,
     projections: bool,
+    gossip_on_single_node: bool,
     users: Sequence[tuple[str, User]],
     as_json: bool,
 ) -> int:
@@ -59,19 +74,28 @@ def serve(
     Its log is in memory, and gone when it ends, unless --persist names a file for it. Users are admin and ops, both
     with the password changeit, and those of --user.
     """
+    if http_port is None:
+        http_port = _HTTP_PORT if port else _FREE
     known = dict(users)
     start = partial(
-        open_node, port=port, host=host, version=version, path=persist, projections=projections, users=known
+        open_node,
+        port=port,
+        http_port=None if http_port == _NONE else http_port,
+        host=host,
+        version=version,
+        path=persist,
+        projections=projections,
+        gossip_on_single_node=gossip_on_single_node,
+        users=known,
     )
-    job = _Job(start, host, port, persist, known, as_json=as_json or not output.is_terminal())
+    job = _Job(start, http_port, persist, known, as_json=as_json or not output.is_terminal())
     return run(job.run)
 
 
 @dataclass
 class _Job:
     start: Callable[[], AbstractAsyncContextManager[Node]]
-    host: str
-    port: int
+    http_port: int
     persist: str | None
     users: Mapping[str, User]
     as_json: bool
@@ -81,7 +105,7 @@ class _Job:
             try:
                 node = await stack.enter_async_context(self.start())
             except OSError as error:
-                raise _refused(error, self.host, self.port) from error
+                raise _refused(error, self.http_port) from error
             self._announce(node)
             await output.write(self._line(node) if self.as_json else b"")
             await trio.sleep_forever()
@@ -94,6 +118,8 @@ class _Job:
         address = Target(node.settings).address
         where = "memory" if self.persist is None else self.persist
         notice(f"listening at {address} as Event Store {node.version}, its log in {where}; Ctrl-C ends")
+        if node.http_port is not None:
+            notice(f"web interface: http://{node.host}:{node.http_port}/info")
         if self.users:
             notice(f"users: {user_words(self.users)}")
         flag = f" --url eventstore://{address}"
@@ -106,14 +132,19 @@ class _Job:
         notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
 
     def _line(self, node: Node) -> bytes:
-        keys = {"host": node.host, "port": node.port, "version": node.version}
+        keys = {"host": node.host, "port": node.port, "http_port": node.http_port, "version": node.version}
         keys |= {"username": "admin", "password": self._password(node), "persist": self.persist}
         return dump(keys) + b"\n"
 
 
-def _refused(error: OSError, host: str, port: int) -> CommandFailed:
+def _refused(error: OSError, http_port: int) -> CommandFailed:
+    # The node says where it wanted to listen.
+    host, _, port = str(error.filename).rpartition(":")
     while error.errno is None and isinstance(error.__cause__, OSError):
         error = error.__cause__
     if error.errno == errno.EADDRINUSE:
-        return CommandFailed(f"port {port} of {host} is taken", "trio-extreme serve --port 0, which takes a free one")
-    return CommandFailed(f"cannot listen at {host}:{port}: {error}", "trio-extreme serve --port 0")
+        option = "--http-port" if port == str(http_port) else "--port"
+        return CommandFailed(
+            f"port {port} of {host} is taken", f"trio-extreme serve {option} 0, which takes a free one"
+        )
+    return CommandFailed(f"cannot listen at {host}:{port}: {error.strerror or error}", "trio-extreme serve --port 0")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from trio_extreme.embedded.clients import Client
+from trio_extreme.embedded.pages import Traffic
 from trio_extreme.embedded.storage import StorageError
 from trio_extreme.errors import ProtocolError
 from trio_extreme.tasks import open_plain_nursery
@@ -22,7 +23,7 @@ from trio_extreme.wire.commands import Command
 from trio_extreme.wire.framing import NO_CORRELATION, Frame, FrameBuffer, encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from trio_extreme.embedded.commits import Commits
@@ -74,6 +75,16 @@ class Connection:
 
     def __repr__(self) -> str:
         return f"<Connection of {self.client!r}: {self._unsent} bytes to send>"
+
+    @property
+    def traffic(self) -> Traffic:
+        """What went over it so far."""
+        stream = self._stream
+        if isinstance(stream, trio.SocketStream):
+            here, peer = _address(stream.socket.getsockname), _address(stream.socket.getpeername)
+        else:
+            here = peer = "memory"
+        return Traffic(peer, here, self.client.name, self._received, self._sent, self._unsent)
 
     async def run(self) -> None:
         """Serve the client until either side closes. Raises nothing but what is a bug of this package."""
@@ -261,3 +272,11 @@ class Connection:
         self.hanging_up = True
         self._idle_writer.unpark()
         self._scope.deadline = min(self._scope.deadline, trio.current_time() + _GRACE + self._line.delay)
+
+
+def _address(ask: Callable[[], tuple[object, ...]]) -> str:
+    """Address and port of one end of a socket, which may be gone."""
+    try:
+        return ":".join(str(part) for part in ask()[:2])
+    except OSError:
+        return "gone"

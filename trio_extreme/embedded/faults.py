@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from trio_extreme.embedded.connection import Connection
     from trio_extreme.embedded.service import Service
     from trio_extreme.embedded.timetable import Timetable
+    from trio_extreme.embedded.visits import Visits
     from trio_extreme.wire.framing import Frame
 
 logger = logging.getLogger("trio_extreme.embedded")
@@ -96,12 +97,20 @@ class Faults:
     """
 
     def __init__(
-        self, service: Service, connections: dict[Connection, None], line: Line, timetable: Timetable, random: Random
+        self,
+        service: Service,
+        connections: dict[Connection, None],
+        visits: Visits,
+        line: Line,
+        *,
+        timetable: Timetable,
+        random: Random,
     ) -> None:
         #: All that was done and all that it hit, oldest first.
         self.history: list[Happening] = []
         self._service = service
         self._connections = connections
+        self._visits = visits
         self._line = line
         self._random = random
         self._timetable = timetable
@@ -122,6 +131,7 @@ class Faults:
     def kill_connections(self) -> None:
         """Cut every connection without a word, as a network does that fails. New ones are welcome."""
         self._note("kill_connections", self._everybody())
+        self._visits.cut()
         for connection in self._connections:
             connection.cut()
 
@@ -215,6 +225,7 @@ class Faults:
         """
         _check_seconds(down)
         self._note("restart", f"{'graceful' if graceful else 'killed'}, {self._everybody()}")
+        self._visits.cut()
         for connection in self._connections:
             if graceful:
                 connection.shut_down()

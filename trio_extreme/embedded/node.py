@@ -1,14 +1,13 @@
-"""A node: a service and the connections to it."""
+"""A node: a service, its web interface, and the connections to both."""
 
 from __future__ import annotations
 
-import struct
-import sys
 import time
 from contextlib import asynccontextmanager
+from functools import cached_property
 from random import Random
-from socket import SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import trio
 
@@ -16,13 +15,18 @@ from trio_extreme.embedded.acl import User, with_default_users
 from trio_extreme.embedded.commits import Commits, in_a_thread, open_storage
 from trio_extreme.embedded.connection import Connection
 from trio_extreme.embedded.faults import Faults
+from trio_extreme.embedded.gossip import Endpoints, Epoch, Member
+from trio_extreme.embedded.http import Web
 from trio_extreme.embedded.line import Line
+from trio_extreme.embedded.listening import listen, reset
 from trio_extreme.embedded.memory import memory_connection
+from trio_extreme.embedded.pages import Pages
 from trio_extreme.embedded.projections import Projections
 from trio_extreme.embedded.service import Service
 from trio_extreme.embedded.store import Store
 from trio_extreme.embedded.timetable import Timetable
 from trio_extreme.embedded.versions import VERSIONS, find_version
+from trio_extreme.embedded.visits import Visits
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.settings import Settings
 from trio_extreme.tasks import open_plain_nursery
@@ -30,33 +34,40 @@ from trio_extreme.values import Credentials
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from trio_extreme.embedded.commits import RunSync
+    from trio_extreme.embedded.pages import Traffic
     from trio_extreme.embedded.versions import ServerVersion
 
-_NAME_PORT = 1113
-"""The port that a node without sockets goes by: what a real server's is by default."""
+_NAME_PORT, _NAME_HTTP_PORT = 1113, 2113
+"""The ports that a node without sockets goes by: what a real server's are by default."""
 _CLOSING_TIME = 0.5
 """Seconds that connections get to end when the node stops."""
-_RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""What to set SO_LINGER to, so that closing a socket resets its connection."""
 
 
 class Node:
     """A running node. `open_node` makes it."""
 
-    def __init__(self, service: Service, host: str, random: Random, run_sync: RunSync, *, projections: bool) -> None:
+    def __init__(
+        self, service: Service, host: str, random: Random, run_sync: RunSync, *, projections: bool, gossips: bool
+    ) -> None:
         self.host = host
         #: Where it listens; 1113 for a node without sockets, which only `connect` leads to.
         self.port = _NAME_PORT
+        #: Where its web interface is, 2113 for a node without sockets; None where it has none.
+        self.http_port: int | None = _NAME_HTTP_PORT
         #: What the node holds, for tests that look inside.
         self.store = service.store
+        #: When it started, in microseconds since 1970.
+        self.started = self.store.now()
         self._service = service
         self._random = random
         self._nursery: trio.Nursery | None = None
         self._connections: dict[Connection, None] = {}
         self._all_ended = trio.lowlevel.ParkingLot()
+        # Bytes that went over connections that have ended.
+        self._received = self._sent = 0
         self._timetable = Timetable()
         self._line = Line(self._timetable)
         self._commits = Commits(service.store.storage, run_sync, self._line, self._release)
@@ -65,8 +76,13 @@ class Node:
             service.projections = Projections(
                 self.store, service.hub, self._timetable.after, lambda: commits.is_crowded
             )
+        web = Web(service)
+        Pages(service, self, web, gossips=gossips)
+        self._visits = Visits(web, self._line, self._commits)
         #: What can go wrong with it, for whoever tests a client: `node.faults.pause()`.
-        self.faults = Faults(service, self._connections, self._line, self._timetable, random)
+        self.faults = Faults(
+            service, self._connections, self._visits, self._line, timetable=self._timetable, random=random
+        )
 
     def __repr__(self) -> str:
         return f"<Node {self.store.version.name} at {self.host}:{self.port}, {len(self._connections)} connections>"
@@ -82,11 +98,44 @@ class Node:
         password = self._service.users["admin"].password
         return Settings(host=self.host, port=self.port, username="admin", password=password)
 
-    async def connect(self, host: str, port: int) -> trio.abc.Stream:
-        """A stream in memory to this node, whatever host and port are: the seam of `trio_extreme.transport.Connect`.
+    # What its pages tell
 
-        Raises `ConnectionRefusedError` once the node has stopped, or while a fault refuses connections. Cancelling
-        leaves no connection behind.
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where it is, as gossip has it."""
+        return Endpoints(self.host, self.port, self.http_port or 0)
+
+    def members(self) -> Sequence[Member]:
+        """The nodes that it knows: itself."""
+        log, epoch = self.store.log, Epoch(0, 0, self._epoch)
+        state, now = self._service.state, self.store.now()
+        return [Member(self._instance, now, state, self.endpoints, log.last, log.end, epoch)]
+
+    @cached_property
+    def _instance(self) -> UUID:
+        return UUID(bytes=self._random.randbytes(16), version=4)
+
+    @cached_property
+    def _epoch(self) -> UUID:
+        return UUID(bytes=self._random.randbytes(16), version=4)
+
+    def traffic(self) -> Sequence[Traffic]:
+        """What went over each of its connections."""
+        return [connection.traffic for connection in self._connections]
+
+    def traffic_of_all(self) -> tuple[int, int]:
+        """Bytes that were received and sent since it started."""
+        traffic = self.traffic()
+        return self._received + sum(one.received for one in traffic), self._sent + sum(one.sent for one in traffic)
+
+    # Connections
+
+    async def connect(self, host: str, port: int) -> trio.abc.Stream:
+        """A stream in memory to this node, whatever the host: the seam of `trio_extreme.transport.Connect`.
+
+        `http_port` leads to its web interface, every other port to what speaks the protocol. Raises
+        `ConnectionRefusedError` once the node has stopped, or while a fault refuses connections. Cancelling leaves no
+        connection behind.
         """
         await trio.lowlevel.checkpoint()
         if self._nursery is None or self.faults.refuses_connections:
@@ -94,7 +143,10 @@ class Node:
             msg = f"nothing listens at {host}:{port}: {reason}"
             raise ConnectionRefusedError(msg)
         ours, theirs = memory_connection()
-        self._nursery.start_soon(self._serve, self._admit(ours))
+        if port == self.http_port:
+            self._nursery.start_soon(self._visits.serve, ours)
+        else:
+            self._nursery.start_soon(self._serve, self._admit(ours))
         return theirs
 
     def _admit(self, stream: trio.abc.Stream) -> Connection:
@@ -108,10 +160,12 @@ class Node:
 
     async def _serve_socket(self, stream: trio.SocketStream) -> None:
         if self.faults.refuses_connections:
-            stream.setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
-            await trio.aclose_forcefully(stream)
+            await reset(stream)
         else:
             await self._serve(self._admit(stream))
+
+    async def _serve_visit(self, stream: trio.SocketStream) -> None:
+        await (reset if self.faults.refuses_connections else self._visits.serve)(stream)
 
     async def _serve(self, connection: Connection) -> None:
         try:
@@ -119,17 +173,23 @@ class Node:
         finally:
             # A client that vanished was forgotten before.
             self._connections.pop(connection, None)
+            self._received += connection.traffic.received
+            self._sent += connection.traffic.sent
             self._line.forget(connection)
             self._all_ended.unpark_all()
 
-    async def _listen(self, port: int, *, task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
-        listeners = await trio.open_tcp_listeners(port, host=self.host)
-        self.port = listeners[0].socket.getsockname()[1]
-        await trio.serve_listeners(
-            self._serve_socket, listeners, handler_nursery=self._nursery, task_status=task_status
-        )
+    async def _listen(self, nursery: trio.Nursery, port: int | None, http_port: int | None) -> None:  # noqa: ASYNC910 - only where there are sockets
+        if http_port is None:
+            self.http_port = None
+        if port is None:
+            return  # noqa: ASYNC910 - as above
+        self.port = await nursery.start(listen, self.host, port, self._serve_socket, nursery)
+        if http_port is not None:
+            self.http_port = await nursery.start(listen, self.host, http_port, self._serve_visit, nursery)
 
-    async def _run(self, port: int | None, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+    async def _run(
+        self, port: int | None, http_port: int | None, *, task_status: trio.TaskStatus[trio.CancelScope]
+    ) -> None:
         """Everything that runs, until the scope that is reported back is cancelled.
 
         The scope is shielded: a client in a cancelled block must find its server alive, or it could not say goodbye.
@@ -143,8 +203,7 @@ class Node:
                 await self._commits.pass_by()
                 if self._service.projections is not None:
                     self._service.projections.wake()
-                if port is not None:
-                    await nursery.start(self._listen, port)
+                await self._listen(nursery, port, http_port)
                 task_status.started(scope)
                 # Where `start` was cancelled at this very moment, this task stays with it, and nobody will stop us.
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -155,6 +214,7 @@ class Node:
         """Say goodbye to every client, and wait for those that listen."""
         self._nursery = None
         self.faults.clear()
+        self._visits.cut()
         for connection in self._connections:
             connection.shut_down()
         while self._connections:
@@ -165,12 +225,14 @@ class Node:
 async def open_node(
     *,
     port: int | None = 0,
+    http_port: int | None = 0,
     host: str = "127.0.0.1",
     version: str = "4.1.1",
     path: str | os.PathLike[str] | None = None,
     users: Mapping[str, User] | None = None,
     tokens: Mapping[str, str] | None = None,
     projections: bool = False,
+    gossip_on_single_node: bool = False,
     now: Callable[[], float] = time.time,
     random: Random | None = None,
     run_sync: RunSync | None = None,
@@ -183,13 +245,15 @@ async def open_node(
 
     `VERSIONS` has the versions, of which two were recorded and the others are from the servers' sources. It listens
     on `port` of `host`, 0 for a free one, None for no socket at all: then only `node.connect` leads to it, which works
-    under a mock clock. It knows the users `admin` and `ops`, both with the password `changeit`, and those given in
-    `users` by login name: each `User` has a password and groups, and these two may get other passwords. `tokens` are
-    the bearer tokens that it takes in place of a name and password, each with the name of the user whose it is; servers
-    take them from 20.6 on. With `projections` it runs the standard ones, so that there are `$ce-…`, `$et-…`, `$streams`
-    and `$category-…`, two milliseconds after each append. `now` is its calendar, in seconds since 1970: events are
-    dated by it and `$maxAge` counts from it; `random` makes its ids. With both given, and no socket, it does the same
-    each time.
+    under a mock clock. Its web interface, with `/gossip`, `/info`, `/ping` and `/stats`, is on `http_port`, 0 for a
+    free one, None for none. Servers before 20.6 have no `/gossip` when they are alone, unless `gossip_on_single_node`.
+
+    It knows the users `admin` and `ops`, both with the password `changeit`, and those given in `users` by login name:
+    each `User` has a password and groups, and these two may get other passwords. `tokens` are the bearer tokens that it
+    takes in place of a name and password, each with the name of the user whose it is; servers take them from 20.6 on.
+    With `projections` it runs the standard ones, so that there are `$ce-…`, `$et-…`, `$streams` and `$category-…`, two
+    milliseconds after each append. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge`
+    counts from it; `random` makes its ids. With both given, and no socket, it does the same each time.
 
     `run_sync` is what waits for the disk, a thread if there is none: under a mock clock that takes `run_inline`, since
     Trio's clock does not know of threads.
@@ -207,8 +271,9 @@ async def open_node(
     async with open_storage(path, model, run_sync) as storage, open_plain_nursery() as nursery:
         store = Store(model, storage=storage, now=now, random=random)
         service = Service(store, accounts, known_tokens)
-        node = Node(service, host, random, run_sync, projections=projections)
-        scope: trio.CancelScope = await nursery.start(node._run, port)  # noqa: SLF001 - one class in two pieces
+        gossips = gossip_on_single_node or model.gossips_alone
+        node = Node(service, host, random, run_sync, projections=projections, gossips=gossips)
+        scope: trio.CancelScope = await nursery.start(node._run, port, http_port)  # noqa: SLF001 - one class in two pieces
         try:
             yield node
         finally:

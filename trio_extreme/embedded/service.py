@@ -13,6 +13,7 @@ from trio_extreme.embedded.acl import NO_TOKENS, Identity, User, authenticate
 from trio_extreme.embedded.clients import Client, Refusal, Request, require
 from trio_extreme.embedded.reads import Reads
 from trio_extreme.embedded.scavenging import Scavenging
+from trio_extreme.embedded.states import State
 from trio_extreme.embedded.storage import StorageError
 from trio_extreme.embedded.subscriptions import Hub
 from trio_extreme.embedded.transactions import Transactions
@@ -87,6 +88,8 @@ class Service:
         #: Every command that has another answer than BadRequest.
         self.answered = served.keys() | _ABOUT_CONNECTIONS
         self._served = self._handlers = served
+        #: What it is in its cluster; a node that is alone is its own master, once it has started.
+        self.state = State.MASTER
 
     def __repr__(self) -> str:
         return f"<Service of {self.store!r}>"
@@ -94,6 +97,7 @@ class Service:
     def set_ready(self, *, ready: bool) -> None:
         """Serve requests, or refuse them as a node does that is starting."""
         self._handlers = self._served if ready else self._served | dict.fromkeys(self.requests, _refuse_for_now)
+        self.state = State.MASTER if ready else State.INITIALIZING
 
     def receive(self, client: Client, frame: Frame) -> None:
         """Answer one package, if it is to be answered.

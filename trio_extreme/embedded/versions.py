@@ -147,6 +147,21 @@ class ServerVersion:
     #: Whether all metadata of a stream is taken for an event of its category, or only what deletes it.
     categorizes_metadata: bool
 
+    # Clusters and the web interface: sections 1.4 and 5
+
+    #: Whether it says leader and follower, where others say master and slave.
+    says_leader: bool
+    #: Whether a node that is alone answers to `/gossip` without being told to.
+    gossips_alone: bool
+    #: Whether a node has one HTTP endpoint in gossip, or an internal and an external one.
+    has_one_http_endpoint: bool
+    #: Whether gossip tells each node's version.
+    gossips_version: bool
+    #: Whether `/info` tells what a node can do and how it knows its users, and not how it projects.
+    tells_features: bool
+    #: Whether anybody may see its statistics.
+    opens_statistics: bool
+
 
 _MIB = 1024 * 1024
 
@@ -188,6 +203,12 @@ _V3 = ServerVersion(
     opens_nested_metastreams=False,
     projections=("$streams", "$stream_by_category", "$by_category", "$by_event_type"),
     categorizes_metadata=True,
+    says_leader=False,
+    gossips_alone=False,
+    has_one_http_endpoint=False,
+    gossips_version=False,
+    tells_features=False,
+    opens_statistics=True,
 )
 _V4 = replace(
     _V3,
@@ -232,6 +253,10 @@ _V20 = replace(
     skips_expired=True,
     checks_access_first=True,
     opens_nested_metastreams=True,
+    says_leader=True,
+    gossips_alone=True,
+    has_one_http_endpoint=True,
+    tells_features=True,
 )
 _V22 = replace(
     _V20,
@@ -255,6 +280,8 @@ _V23 = replace(
     skips_in_transactions=False,
     has_memory_streams=True,
     allows_anonymous=False,
+    gossips_version=True,
+    opens_statistics=False,
 )
 
 VERSIONS = {version.short: version for version in (_V3, _V4, _V5, _V20, _V22, _V23)}
