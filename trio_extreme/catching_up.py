@@ -32,7 +32,7 @@ from trio_extreme.operations.subscribing import Subscribe
 from trio_extreme.pending import Interrupted
 from trio_extreme.reading import Pager
 from trio_extreme.statistics import SubscriptionStatistics
-from trio_extreme.subscriptions import Subscription
+from trio_extreme.subscriptions import SingleSubscription
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -87,7 +87,7 @@ class _Feed:
             self._leave = None
 
 
-class CatchUpSubscription(Subscription[E]):
+class CatchUpSubscription(SingleSubscription[E]):
     """What `subscribe` and `subscribe_all` return: under `async with`, an async iterator of events.
 
     All events from its place on, in order, each once, whatever is disconnected, slow or restarted in between: first

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 import trio
 from trio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Self
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 RUN = 64
 """Items handed out before the clock is looked at."""
@@ -39,7 +41,7 @@ class ListIterator(ABC, Generic[T]):
         self._busy = False
         self._turn_ends = 0.0
 
-    def __aiter__(self) -> ListIterator[T]:
+    def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
@@ -94,12 +96,20 @@ class ListIterator(ABC, Generic[T]):
         """The next list, which is not empty. Raises StopAsyncIteration at the end. Always a checkpoint."""
 
 
+class HasLists(Protocol[T_co]):
+    """What gives lists."""
+
+    async def next_list(self) -> Sequence[T_co]:
+        """The next list, which is not empty."""
+        ...
+
+
 class Batches(Generic[T]):
     """An async iterator over whole lists, for work in bulk: a checkpoint a list, none an item."""
 
     __slots__ = ("_source",)
 
-    def __init__(self, source: ListIterator[T]) -> None:
+    def __init__(self, source: HasLists[T]) -> None:
         self._source = source
 
     def __aiter__(self) -> Batches[T]:

@@ -10,7 +10,7 @@ from trio_extreme.mailbox import Mailbox
 from trio_extreme.notices import Reconnected, StreamMissing
 from trio_extreme.operations.subscribing import Subscribe
 from trio_extreme.statistics import SubscriptionStatistics
-from trio_extreme.subscriptions import Subscription
+from trio_extreme.subscriptions import SingleSubscription
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ E = TypeVar("E", bound=PushedEvent)
 _CONFIRMATION = Command.SUBSCRIPTION_CONFIRMATION
 
 
-class LiveSubscription(Subscription[E]):
+class LiveSubscription(SingleSubscription[E]):
     """What `subscribe_live` and `subscribe_all_live` return: under `async with`, an async iterator of events.
 
     It promises no more than the server does: what is appended while the connection is down never comes. Each time it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -36,24 +36,14 @@ logger = logging.getLogger("trio_extreme")
 _PUSHED = {int(Command.STREAM_EVENT_APPEARED)}
 
 
-class Subscription(ListIterator[E]):
-    """Under `async with`, an async iterator of events. It has no task of its own: the consumer's does all.
+class Subscription(ABC, Generic[E]):
+    """Under `async with`, an async iterator of events. It has no task of its own: its consumer's does all."""
 
-    One task at a time may iterate over it; another meets `trio.BusyResourceError`.
-    """
-
-    __slots__ = ("_engine", "_entered", "_error", "_inside", "_out", "_stream", "_wants_notices")
-
-    def __init__(self, engine: Engine, stream: str) -> None:
-        super().__init__()
-        self._engine = engine
-        self._stream = stream
-        self._entered = False
-        self._inside = False
-        self._wants_notices = False
-        self._error: TrioExtremeError | None = None
-        # What is to be handed out next. It is the consumer's already: the place we go on from lies behind it.
-        self._out: deque[Sequence[E] | Notice] = deque()
+    # The kinds of subscription have the slots: two bases that both have some cannot meet in one class.
+    _engine: Engine
+    _stream: str
+    _entered: bool
+    _inside: bool
 
     def __repr__(self) -> str:
         held = self.statistics()
@@ -83,6 +73,21 @@ class Subscription(ListIterator[E]):
         self._engine.part(self)
         self._stop(SubscriptionDropped(f"the subscription's block to {self._name} was left", DropReason.LEFT))
 
+    def __aiter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    async def __anext__(self) -> E:
+        """The next event."""
+
+    @abstractmethod
+    async def next_list(self) -> Sequence[E]:
+        """The next events, as many as came together."""
+
+    @abstractmethod
+    async def next_with_notices(self) -> E | Notice:
+        """The next event or notice."""
+
     def batches(self) -> Batches[E]:
         """The events in lists, as they came; what was iterated over already does not come again."""
         return Batches(self)
@@ -108,6 +113,28 @@ class Subscription(ListIterator[E]):
     def _stop(self, error: TrioExtremeError) -> None:
         """Let go of everything. Whoever iterates all the same meets this error after what it had."""
 
+    def _check_inside(self) -> None:
+        if not self._inside:
+            msg = "a subscription is iterated over inside its block: async with conn.subscribe(…) as events"
+            raise RuntimeError(msg)
+
+
+class SingleSubscription(ListIterator[E], Subscription[E]):
+    """One that has one consumer: another task that iterates over it meanwhile meets `trio.BusyResourceError`."""
+
+    __slots__ = ("_engine", "_entered", "_error", "_inside", "_out", "_stream", "_wants_notices")
+
+    def __init__(self, engine: Engine, stream: str) -> None:
+        super().__init__()
+        self._engine = engine
+        self._stream = stream
+        self._entered = False
+        self._inside = False
+        self._wants_notices = False
+        self._error: TrioExtremeError | None = None
+        # What is to be handed out next. It is the consumer's already: the place we go on from lies behind it.
+        self._out: deque[Sequence[E] | Notice] = deque()
+
     @abstractmethod
     async def _advance(self) -> None:
         """Bring more into `_out`, or find out why there is none. Raises `TrioExtremeError` for an end."""
@@ -123,9 +150,7 @@ class Subscription(ListIterator[E]):
             self._wants_notices = False
 
     async def _take(self) -> Sequence[E]:
-        if not self._inside:
-            msg = "a subscription is iterated over inside its block: async with conn.subscribe(…) as events"
-            raise RuntimeError(msg)
+        self._check_inside()
         if self._out or self._error is not None:
             await trio.lowlevel.checkpoint()
         while True:
