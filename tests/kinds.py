@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import grouping
 from tests.answers import (
     Read,
     Written,
@@ -93,6 +94,11 @@ async def subscribe(conn: Connection) -> None:
 
 async def subscribe_to_all(conn: Connection) -> None:
     async with conn.subscribe_all_live():
+        pass
+
+
+async def connect(conn: Connection) -> None:
+    async with conn.subscribe_persistent("s", "g"):
         pass
 
 
@@ -214,6 +220,13 @@ def _kinds() -> Iterator[Kind]:
     subscribing = partial(again, command=Command.SUBSCRIBE_TO_STREAM, answer=CONFIRMED, is_feed=True)
     yield subscribing("subscribe", verb=subscribe)
     yield subscribing("subscribe to all", verb=subscribe_to_all)
+    yield again(
+        "connect to a group",
+        verb=connect,
+        command=grouping.CONNECT,
+        answer=(grouping.CONFIRMATION, grouping.confirmed()),
+        is_feed=True,
+    )
     yield from _pages()
     yield from _as_once()
     yield from _protected()

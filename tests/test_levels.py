@@ -42,7 +42,7 @@ ROWS = [
         "4 reading",
         [
             *("iterating", "reading", "updating", "transactions", "subscriptions", "live", "catching_up", "filtered"),
-            "persistent",
+            *("window", "persistent"),
         ],
     ),
     Row("5 face", ["client", "admin"]),

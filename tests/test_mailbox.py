@@ -144,9 +144,9 @@ def mark(body: bytes = b"|") -> tuple[int, int, bytes, bytes]:
 async def test_a_mark_has_its_place_among_the_events() -> None:
     box = Owner().box
     box.put(frames(b"1"))
-    box.put_mark(mark())
+    box.opened(mark(), again=True)
     box.put(frames(b"2"))
-    box.put_mark(mark())
+    box.opened(mark(), again=True)
     assert await take(box) == [b"1", b"|", b"2", b"|"]
     assert (box.events, box.bytes) == (0, 0)
 
@@ -156,7 +156,7 @@ async def test_of_marks_with_nothing_between_them_the_first_stays() -> None:
     owner = Owner(max_events=3)
     owner.box.put(frames(b"1"))
     for number in range(1000):
-        owner.box.put_mark(mark(b"%d" % number))
+        owner.box.opened(mark(b"%d" % number), again=True)
     assert owner.box.events == 2
     owner.box.put(frames(b"2"))
     assert owner.overflows == 0
@@ -166,16 +166,16 @@ async def test_of_marks_with_nothing_between_them_the_first_stays() -> None:
 async def test_what_was_taken_is_not_between_any_more() -> None:
     """Each taking is a moment of its own: a mark after it is another."""
     box = Owner().box
-    box.put_mark(mark(b"first"))
+    box.opened(mark(b"first"), again=True)
     assert await take(box) == [b"first"]
-    box.put_mark(mark(b"second"))
+    box.opened(mark(b"second"), again=True)
     assert await take(box) == [b"second"]
 
 
 async def test_a_mark_counts_against_the_bounds() -> None:
     owner = Owner(max_events=1)
     owner.box.put(frames(b"1"))
-    owner.box.put_mark(mark())
+    owner.box.opened(mark(), again=True)
     assert owner.overflows == 1
     assert await take(owner.box) == [b"1"]
 
@@ -183,7 +183,7 @@ async def test_a_mark_counts_against_the_bounds() -> None:
 async def test_behind_the_end_there_is_no_mark() -> None:
     box = Owner().box
     box.end(KeyError("over"))
-    box.put_mark(mark())
+    box.opened(mark(), again=True)
     with pytest.raises(KeyError):
         await box.take()
 

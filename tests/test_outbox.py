@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 import trio
 import trio.testing
@@ -11,6 +13,9 @@ from trio_extreme.errors import OperationTimedOut
 from trio_extreme.outbox import BATCH_SIZE, MAX_URGENT, Outbox
 from trio_extreme.pending import Slot
 from trio_extreme.wire.framing import FrameBuffer, encode_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Sender:
@@ -123,6 +128,77 @@ async def test_the_urgent_go_first(sender: Sender) -> None:
     assert await take(sender) == [4, 5, 1, 2]
     sender.urgent()
     assert await take(sender) == [6, 3]
+
+
+# --- what is made when it is taken
+
+
+async def test_it_is_made_when_it_is_taken(sender: Sender, nursery: trio.Nursery) -> None:
+    """So there may come more to say until then; and it wakes the writer."""
+    said: list[int] = []
+    got: list[int] = []
+
+    def make() -> list[bytes]:
+        frames = [encode_frame(2, number.to_bytes(16, "big")) for number in said]
+        said.clear()
+        return frames
+
+    async def write() -> None:
+        while True:
+            got.extend(await take(sender))
+
+    nursery.start_soon(write)
+    for number in (100, 200):
+        await trio.testing.wait_all_tasks_blocked()
+        said.append(number)
+        sender.outbox.put_joined(make)
+        said.append(number + 1)
+        await trio.testing.wait_all_tasks_blocked()
+    assert got == [100, 101, 200, 201]
+    nursery.cancel_scope.cancel()
+
+
+async def test_it_goes_before_all_that_waits(sender: Sender) -> None:
+    """What is urgent too: an unsubscribing must not overtake the acks that were said before."""
+    sender.put()
+    sender.urgent()
+    for number in (100, 200):
+        frame = encode_frame(2, number.to_bytes(16, "big"))
+        sender.outbox.put_joined(lambda frame=frame: [frame])  # type: ignore[misc]
+    assert await take(sender) == [100, 200, 2, 1]
+
+
+async def test_between_two_requests_of_one_batch(sender: Sender) -> None:
+    """It was not there when the batch was begun."""
+    frame = encode_frame(2, bytes(15) + b"d")
+    for _ in range(2):
+        slot = sender.put()
+    sender.taken = Taking(lambda: sender.outbox.put_joined(lambda: [frame]))
+    assert await take(sender) == [1, 100, 2, 100]
+    assert slot.sent
+
+
+class Taking(list[Slot[None]]):
+    """Does something whenever a slot is taken."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        super().__init__()
+        self._do = do
+
+    def append(self, slot: Slot[None]) -> None:
+        super().append(slot)
+        self._do()
+
+
+async def test_when_it_is_closed_it_is_not_made(sender: Sender) -> None:
+    sender.outbox.put_joined(lambda: pytest.fail("it was made"))
+    sender.outbox.close()
+    with trio.move_on_after(0) as scope:
+        await sender.outbox.take()
+    assert scope.cancelled_caught
+
+
+# --- who has gone
 
 
 async def test_who_has_gone_is_passed_over(sender: Sender) -> None:

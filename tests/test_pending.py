@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import grouping
 from tests.answers import Drop, appeared, confirmed, dropped
+from tests.grouping import handed
 from trio_extreme.errors import ConnectionLost, FrameTooLarge, OperationTimedOut, OutcomeUnknown, ProtocolError
 from trio_extreme.mailbox import Mailbox
+from trio_extreme.operations.persistent import Connect
 from trio_extreme.operations.session import Ping
 from trio_extreme.operations.subscribing import Subscribe
 from trio_extreme.pending import Interrupted, Slot, SubscriptionSlot, correlation_ids, fresh
@@ -280,6 +283,87 @@ async def test_events_may_follow_their_confirmation_at_once() -> None:
     slot.deliver([EVENT])
     assert slot.answer == CONFIRMATION
     assert await slot.mailbox.take() == [EVENT] * 3
+
+
+def group() -> tuple[SubscriptionSlot, list[Any]]:
+    """A subscription to a group, and what its inbox was told."""
+    told: list[Any] = []
+    slot = SubscriptionSlot(Connect("s", "g", 10), b"", 30, Telling(told), on_interrupted=told.append)
+    slot.renew(ID)
+    told.clear()
+    return slot, told
+
+
+class Telling:
+    """An inbox that tells what it is told."""
+
+    def __init__(self, told: list[Any]) -> None:
+        self._told = told
+
+    def opened(self, frame: Frame, *, again: bool) -> None:
+        self._told.append(("opened", frame, again))
+
+    def put(self, frames: list[Frame]) -> None:
+        self._told.append(frames)
+
+    def interrupted(self) -> None:
+        self._told.append("interrupted")
+
+    def end(self, error: Exception) -> None:
+        self._told.append(error)
+
+
+HANDED = frame(Command.PERSISTENT_SUBSCRIPTION_STREAM_EVENT_APPEARED, handed(5))
+TAKEN_ON = frame(Command.PERSISTENT_SUBSCRIPTION_CONFIRMATION, grouping.confirmed())
+
+
+@pytest.mark.parametrize("chunks", [[[HANDED, TAKEN_ON, HANDED]], [[HANDED], [TAKEN_ON], [HANDED]]])
+async def test_events_of_a_group_may_come_before_their_confirmation(chunks: list[list[Frame]]) -> None:
+    slot, told = group()
+    for chunk in chunks:
+        slot.deliver(chunk)
+    assert told == [[HANDED], ("opened", TAKEN_ON, False), [HANDED]]
+    assert slot.answer == TAKEN_ON
+
+
+async def test_only_events_are_no_answer() -> None:
+    slot, told = group()
+    slot.deliver([HANDED, HANDED])
+    assert told == [[HANDED, HANDED]]
+    assert slot.answer is None
+    assert not slot.event.is_set()
+
+
+async def test_what_came_early_belongs_to_its_attempt() -> None:
+    slot, told = group()
+    slot.deliver([HANDED])
+    slot.renew(ID)
+    slot.deliver([TAKEN_ON])
+    assert told == [[HANDED], "interrupted", ("opened", TAKEN_ON, False)]
+
+
+async def test_its_inbox_is_told_of_each_interruption() -> None:
+    slot, told = group()
+    slot.deliver([TAKEN_ON])
+    slot.deliver([HANDED, UNSUBSCRIBED])
+    slot.renew(ID)
+    slot.deliver([TAKEN_ON])
+    slot.interrupt()
+    opened, again = ("opened", TAKEN_ON, False), ("opened", TAKEN_ON, True)
+    assert told == [opened, [HANDED], "interrupted", slot, "interrupted", again, "interrupted"]
+
+
+async def test_drops_in_a_row_are_counted() -> None:
+    slot, _ = group()
+    for drops in (1, 2, 3):
+        slot.deliver([TAKEN_ON, UNSUBSCRIBED])
+        assert slot.drops == drops
+        slot.renew(ID)
+    slot.deliver([TAKEN_ON, HANDED, UNSUBSCRIBED])
+    assert slot.drops == 1
+    slot.renew(ID)
+    slot.deliver([TAKEN_ON, HANDED])
+    assert slot.drops == 0
 
 
 async def test_a_frame_above_the_limit_has_its_place_among_the_events() -> None:

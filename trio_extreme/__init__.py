@@ -35,7 +35,7 @@ from trio_extreme.errors import (
     Unsupported,
     WrongExpectedVersion,
 )
-from trio_extreme.events import Event, Events, LogEvent, NewEvent, PushedEvent, RecordedEvent
+from trio_extreme.events import Event, Events, LogEvent, NewEvent, PersistentEvent, PushedEvent, RecordedEvent
 from trio_extreme.filters import Filter
 from trio_extreme.groups import ConsumerStrategy, NakAction, PersistentSettings
 from trio_extreme.iterating import Batches
@@ -55,6 +55,7 @@ from trio_extreme.notices import (
     Reconnecting,
     StreamMissing,
 )
+from trio_extreme.persistent import PersistentSubscription
 from trio_extreme.reading import LogReader, StreamReader
 from trio_extreme.rights import Acl
 from trio_extreme.settings import Settings
@@ -134,7 +135,9 @@ __all__ = [
     "Notice",
     "OperationTimedOut",
     "OutcomeUnknown",
+    "PersistentEvent",
     "PersistentSettings",
+    "PersistentSubscription",
     "Position",
     "ProtocolError",
     "PushedEvent",

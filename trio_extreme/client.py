@@ -27,6 +27,7 @@ from trio_extreme.operations.session import Ping, Raw
 from trio_extreme.operations.subscribing import ALL_STREAMS
 from trio_extreme.operations.transactions import Begun
 from trio_extreme.operations.writing import Append, Delete
+from trio_extreme.persistent import PersistentSubscription
 from trio_extreme.reading import LogReader, StreamReader
 from trio_extreme.settings import NARROW_VERSION
 from trio_extreme.tasks import open_plain_nursery
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from trio_extreme.changes import ChangeIterator
     from trio_extreme.events import NewEvent
     from trio_extreme.filters import Filter
+    from trio_extreme.groups import NakAction
     from trio_extreme.rights import Acl
     from trio_extreme.settings import Settings
     from trio_extreme.statistics import Statistics
@@ -670,6 +672,41 @@ class Connection:
         """
         return LiveSubscription(
             self._engine, ALL_STREAMS, LogEvent, resolve_links=resolve_links, credentials=credentials
+        )
+
+    def subscribe_persistent(
+        self,
+        stream: str,
+        group: str,
+        *,
+        in_flight: int = 10,
+        auto_ack: bool = False,
+        on_error: NakAction | None = None,
+        credentials: Credentials | None = None,
+    ) -> PersistentSubscription:
+        """The events that a group hands out: `async with conn.subscribe_persistent("s", "g") as events`.
+
+        Entering returns once the server has confirmed; a refusal is raised there (`GroupNotFound`, `TooManyConsumers`,
+        `AccessDenied`, `StreamDeleted`). Inside, several tasks may iterate, and say of each event what became of it:
+        `await events.ack(event)`, or `events.nak`. At most `in_flight` events are on their way or with them at a time.
+
+        With `auto_ack` an event is acked when the body asks for the next, or leaves normally or by `break`; then only
+        one task may iterate. A body that ends with an exception acks nothing and naks nothing: the group delivers again
+        what was not acked, at once, to whoever is there. `on_error=NakAction.PARK`, or another action, naks all that
+        the body had, but not where it was cancelled.
+
+        It connects again by itself, as after every reconnect. Iterating raises `GroupNotFound` after the group was
+        deleted, `TooManyConsumers` where others have taken its place, and `StreamDeleted`, but not for being offline.
+        Leaving sends what was acked; cancelling loses no event.
+        """
+        return PersistentSubscription(
+            self._engine,
+            checks.check_stream_of_group(stream),
+            checks.check_group(group),
+            in_flight=checks.check_in_flight(in_flight),
+            auto_ack=auto_ack,
+            on_error=checks.check_on_error(on_error),
+            credentials=credentials,
         )
 
     def _fits(self, argument: str, value: V) -> V:

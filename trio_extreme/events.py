@@ -314,6 +314,54 @@ class PushedEvent(Event):
         return Position(self._resolved.commit_position, self._resolved.prepare_position)
 
 
+class PersistentEvent(Event):
+    """An event that came through a group, to be acked or naked at the subscription that handed it out.
+
+    Nobody says where in the log it is: `position` is None.
+    """
+
+    __slots__ = ("ack_id_bytes", "checkpoint", "lease", "retry_count", "size")
+
+    #: Its number in the stream of the group (the link's, where it came through one).
+    checkpoint: int
+    #: How often the group has delivered it before. None where the server does not tell: before 4.1 never, and from 22.6
+    #: not at the first delivery.
+    retry_count: int | None
+    #: What an ack names, as it is on the wire.
+    ack_id_bytes: bytes
+    #: The connection to the group through which it came: as long as that is there, something can be said of the event.
+    lease: Any
+    #: Bytes of the frame that brought it.
+    size: int
+
+    def __init__(self, resolved: Resolved, retry_count: int | None, lease: Any, size: int) -> None:
+        # As `Event` does it, without the price of a call.
+        self._resolved = resolved
+        self._record = record = resolved.event
+        self.type = record.event_type
+        if not self.type:
+            self._record = record = resolved.link
+            self.type = record.event_type
+        self.number = record.event_number
+        self.data = record.data
+        number = self.number
+        # A link that is not there would be dearer to ask.
+        if resolved.HasField("link"):
+            record = resolved.link
+            number = record.event_number
+        self.ack_id_bytes = record.event_id
+        # A property elsewhere, and read only here too for who keeps to what is promised.
+        self.checkpoint = number  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.retry_count = retry_count
+        self.lease = lease
+        self.size = size
+
+    @property
+    def ack_id(self) -> UUID:
+        """What an ack names: the id of the link through which it came, or else its own (docs/protocol.md, 3.10)."""
+        return UUID(bytes_le=self.ack_id_bytes)
+
+
 class LogEvent(PushedEvent):
     """An event of the log of all streams: its place is its position."""
 

@@ -21,9 +21,13 @@ if TYPE_CHECKING:
 
     from trio_extreme.calls import Calls
     from trio_extreme.line import Line
-    from trio_extreme.mailbox import Mailbox
+    from trio_extreme.mailbox import Inbox
     from trio_extreme.operations.subscribing import Confirmation, Subscribe
     from trio_extreme.values import Credentials
+
+
+LONGEST_DELAY = 5.0
+"""Seconds before a feed is opened again that the server ends each time as soon as it is open."""
 
 
 class Feeds:
@@ -41,7 +45,7 @@ class Feeds:
     async def open(
         self,
         operation: Subscribe,
-        mailbox: Mailbox,
+        mailbox: Inbox,
         credentials: Credentials | None,
         *,
         lasting: bool,
@@ -81,7 +85,7 @@ class Feeds:
     def lose(self, slot: SubscriptionSlot, cause: TrioExtremeError) -> None:
         """The session that this feed was open in has ended."""
         if slot.lasting:
-            slot.interrupted = True
+            slot.interrupt()
         else:
             slot.fail(Interrupted(cause))
 
@@ -105,12 +109,16 @@ class Feeds:
             self._line.begin(self._open_later, slot)
 
     async def _open_later(self, slot: SubscriptionSlot) -> None:
-        await trio.sleep(ASK_AGAIN_DELAY)
+        # One that is ended each time as soon as it is open must not keep the server busy with that.
+        await trio.sleep(min(LONGEST_DELAY, ASK_AGAIN_DELAY * 2 ** min(slot.drops - 1, 10)))
         if slot in self._lasting:
             self._open_again(slot)
 
-    def _open_again(self, slot: SubscriptionSlot) -> None:
-        """Have a lasting feed confirmed anew, if there is a session: it is a call again."""
+    def _open_again(self, slot: SubscriptionSlot, patience: float | None = None) -> None:
+        """Have a lasting feed confirmed anew, if there is a session: it is a call again.
+
+        Until `patience` a refusal that may pass is none.
+        """
         if self._line.session is None:
             return
         if slot in self._calls:
@@ -120,9 +128,10 @@ class Feeds:
         slot.deadline = inf
         self._calls.adopt(slot)
         self._lasting[slot] = trio.CancelScope()
-        self._line.begin(self._confirm, slot, self._lasting[slot])
+        until = self._calls.deadline() if patience is None else patience
+        self._line.begin(self._confirm, slot, self._lasting[slot], until)
 
-    async def _confirm(self, slot: SubscriptionSlot, scope: trio.CancelScope) -> None:  # noqa: ASYNC910 - answers are awaited
+    async def _confirm(self, slot: SubscriptionSlot, scope: trio.CancelScope, patience: float) -> None:  # noqa: ASYNC910 - answers are awaited
         """See a lasting feed through to its confirmation, or to the refusal that its consumer is told."""
         with scope:
             try:
@@ -130,8 +139,12 @@ class Feeds:
                 if confirmation.is_of_deleted:
                     raise StreamDeleted(slot.stream)
             except TrioExtremeError as error:
-                self._close(slot)
-                slot.mailbox.end(error)
+                if isinstance(error, slot.operation.passing) and trio.current_time() < patience:
+                    await trio.sleep(ASK_AGAIN_DELAY)
+                    self._open_again(slot, patience)
+                else:
+                    self._close(slot)
+                    slot.mailbox.end(error)
             else:
                 if slot in self._calls:
                     self._calls.release(slot)

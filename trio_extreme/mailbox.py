@@ -4,16 +4,37 @@ from __future__ import annotations
 
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_extreme.errors import TrioExtremeError
     from trio_extreme.wire.framing import Frame
 
 MAX_TAKE = 4096
+
+
+class Inbox(Protocol):
+    """Where what a feed brings is put. Nothing of it waits: the reader calls it."""
+
+    def opened(self, frame: Frame, *, again: bool) -> None:
+        """The server has confirmed with this frame; `again`: after the feed was interrupted."""
+        ...
+
+    def put(self, frames: list[Frame]) -> None:
+        """These frames came."""
+        ...
+
+    def interrupted(self) -> None:
+        """The feed has ended, and is to be opened again."""
+        ...
+
+    def end(self, error: TrioExtremeError) -> None:
+        """The feed has ended for good."""
+        ...
 
 
 class Mailbox:
@@ -28,7 +49,7 @@ class Mailbox:
         self._max_bytes = max_bytes
         self._on_overflow = on_overflow
         self._send, self._receive = trio.open_memory_channel[list["Frame"]](inf)
-        self._error: Exception | None = None
+        self._error: TrioExtremeError | None = None
         self._ends_in_mark = False
         self.events = 0
         self.bytes = 0
@@ -46,18 +67,21 @@ class Mailbox:
         self._ends_in_mark = False
         self._send.send_nowait(frames)
 
-    def put_mark(self, frame: Frame) -> None:
-        """Keep a frame that is no event; of several with nothing between them the first."""
-        if not self._ends_in_mark:
+    def opened(self, frame: Frame, *, again: bool) -> None:
+        """Keep a confirmation that follows an interruption, as its mark; of several with nothing between the first."""
+        if again and not self._ends_in_mark:
             self.put([frame])
             self._ends_in_mark = True
+
+    def interrupted(self) -> None:
+        """The feed has ended, and is to be opened again. What came before is handed out all the same."""
 
     @property
     def ended(self) -> bool:
         """Whether nothing is taken in any more."""
         return self._error is not None
 
-    def end(self, error: Exception) -> None:
+    def end(self, error: TrioExtremeError) -> None:
         """Take nothing more in; `error` is raised once what is here was taken. The first error stays."""
         if self._error is None:
             self._error = error

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from trio_extreme.pending import Slot
 
@@ -30,6 +30,7 @@ class Outbox:
     def __init__(self, on_taken: Callable[[Slot[Any], float], None]) -> None:
         self._put, self._requests = trio.open_memory_channel["Slot[Any] | None"](inf)
         self._urgent: deque[bytes] = deque()
+        self._joined: list[Callable[[], Iterable[bytes]]] = []
         self._on_taken = on_taken
         self._idle = trio.Event()
         self._closed = False
@@ -43,6 +44,12 @@ class Outbox:
         self._urgent.append(frame)
         # The writer waits on one channel only; an empty item wakes it.
         if len(self._urgent) == 1:
+            self._put.send_nowait(None)
+
+    def put_joined(self, make: Callable[[], Iterable[bytes]]) -> None:
+        """Queue frames before all others that are made when they are taken: until then there may come more to say."""
+        self._joined.append(make)
+        if len(self._joined) == 1:
             self._put.send_nowait(None)
 
     @property
@@ -69,6 +76,8 @@ class Outbox:
         parts: list[bytes] = []
         frames = size = 0
         while True:
+            if self._joined:
+                self._make_joined()
             frames += len(self._urgent)
             size += sum(map(len, self._urgent))
             parts += self._urgent
@@ -88,6 +97,12 @@ class Outbox:
                 break
         return b"".join(parts), frames  # noqa: ASYNC910 - the writer sends next
 
+    def _make_joined(self) -> None:
+        """Acks before urgent frames: what unsubscribes must not overtake what was acked before."""
+        made = [frame for make in self._joined for frame in make()]
+        self._joined.clear()
+        self._urgent.extendleft(reversed(made))
+
     def close(self) -> None:
         """Nothing is sent any more: let go of all that was queued."""
         self._closed = True
@@ -97,6 +112,7 @@ class Outbox:
                 if slot is not None:
                     self._on_taken(slot, trio.current_time())
         self._urgent.clear()
+        self._joined.clear()
         self._idle.set()
 
     async def flushed(self) -> None:

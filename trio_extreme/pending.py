@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_extreme.errors import TrioExtremeError, WrongExpectedVersion
-    from trio_extreme.mailbox import Mailbox
+    from trio_extreme.mailbox import Inbox
     from trio_extreme.operations.base import Operation
     from trio_extreme.operations.subscribing import Subscribe
     from trio_extreme.wire.framing import Frame
@@ -184,38 +184,40 @@ class SubscriptionSlot(Slot[Confirmation]):
     them and what comes after may have a gap between.
     """
 
-    __slots__ = ("_on_interrupted", "dropped", "interrupted", "mailbox", "stream")
+    __slots__ = ("_on_interrupted", "dropped", "drops", "interrupted", "mailbox", "stream")
+    operation: Subscribe
 
     def __init__(
         self,
         operation: Subscribe,
         credentials: bytes,
         deadline: float,
-        mailbox: Mailbox,
+        mailbox: Inbox,
         on_left: Callable[[], None] | None = None,
         *,
         on_interrupted: Callable[[SubscriptionSlot], None] | None = None,
     ) -> None:
         self.dropped = False
-        super().__init__(operation, credentials, deadline, on_left)
         self.mailbox = mailbox
+        super().__init__(operation, credentials, deadline, on_left)
         self.stream = operation.stream
         #: It was open once and ended: what comes after may have a gap before it.
         self.interrupted = False
+        #: How often in a row the server ended it before it pushed anything.
+        self.drops = 0
         self._on_interrupted = on_interrupted
 
     def renew(self, correlation: bytes = NO_CORRELATION) -> None:
         """Forget the last attempt."""
         super().renew(correlation)
         self.dropped = False
+        # What came before it was confirmed, if anything may.
+        self.mailbox.interrupted()
 
     def deliver(self, frames: list[Frame]) -> None:
         """The first frame confirms or refuses; events may follow it in the same chunk (pitfall 10)."""
         if self.answer is None:
-            super().deliver(frames)
-            if self.interrupted and self.is_open:
-                self.mailbox.put_mark(frames[0])
-            frames = frames[1:]
+            frames = self._after_answer(frames)
         # An answer that comes twice means nothing the second time.
         if frames and frames[0][0] == self.operation.answer:
             frames = frames[1:]
@@ -223,7 +225,22 @@ class SubscriptionSlot(Slot[Confirmation]):
             if frames[-1][0] == _DROPPED:
                 self._drop(frames)
             else:
+                self.drops = 0
                 self.mailbox.put(frames)
+
+    def _after_answer(self, frames: list[Frame]) -> list[Frame]:
+        """Take the answer; of what may come too early, all that does is kept."""
+        early = 0
+        while early < len(frames) and frames[early][0] == self.operation.pushes:
+            early += 1
+        if early:
+            self.mailbox.put(frames[:early])
+        answers = frames[early:]
+        if answers:
+            super().deliver(answers)
+            if self.is_open:
+                self.mailbox.opened(answers[0], again=self.interrupted)
+        return answers[1:]
 
     def _drop(self, frames: list[Frame]) -> None:
         """The server ends it. That it shuts down, which it tells as Unsubscribed, is no end to who lasts."""
@@ -233,9 +250,16 @@ class SubscriptionSlot(Slot[Confirmation]):
             self.mailbox.put(frames[: end + 1])
             return
         if end:
+            self.drops = 0
             self.mailbox.put(frames[:end])
-        self.interrupted = True
+        self.drops += 1
+        self.interrupt()
         self._on_interrupted(self)
+
+    def interrupt(self) -> None:
+        """What was open has ended, and is to be opened anew."""
+        self.interrupted = True
+        self.mailbox.interrupted()
 
     def fail(self, error: TrioExtremeError) -> None:
         """Wake whoever waits: for the confirmation, which may be asked for again, or for events."""

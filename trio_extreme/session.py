@@ -23,7 +23,7 @@ from trio_extreme.wire.commands import Command, decode_text
 from trio_extreme.wire.framing import NO_CORRELATION, FrameBuffer, encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from trio_extreme.pending import Slot
     from trio_extreme.settings import Settings
@@ -106,6 +106,10 @@ class Session:
             # Without credentials, which nobody looks at here: an empty password before an empty payload is no
             # package to servers up to 5.0, and they close (docs/protocol.md, 1.2).
             self._outbox.put_urgent(encode_frame(Command.UNSUBSCRIBE_FROM_STREAM, slot.correlation))
+
+    def send_joined(self, make: Callable[[], Iterable[bytes]]) -> None:
+        """Send frames before all that is queued; they are made when the writer comes to them."""
+        self._outbox.put_joined(make)
 
     async def flushed(self) -> None:
         """Wait until all that is queued was given to the socket. Nobody sends any more once the session has ended."""

@@ -10,13 +10,18 @@ class SubscriptionStatistics:
     """What one subscription holds for its consumer. `stream` is empty for the log of all streams.
 
     `lag` is how many events of the stream there were beyond what was handed out, when a catch-up subscription last
-    heard of it; None where that is not known, as in the log.
+    heard of it; None where that is not known, as in the log. Of a persistent subscription, `group` is its group,
+    `held` how many events were handed out and neither acked nor naked, and `ignored_acks` of how many events an ack or
+    nak came to nothing: their connection to the group had ended, or something was said of them before.
     """
 
     stream: str
     buffered_events: int
     buffered_bytes: int
     lag: int | None = None
+    group: str = ""
+    held: int = 0
+    ignored_acks: int = 0
 
 
 @dataclass(frozen=True, slots=True)

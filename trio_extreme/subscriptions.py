@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import trio
 
 from trio_extreme.errors import DropReason, ProtocolError, StreamDeleted, SubscriptionDropped, TrioExtremeError
-from trio_extreme.events import TOMBSTONE_TYPE, Event
+from trio_extreme.events import Event
 from trio_extreme.iterating import Batches, ListIterator
 from trio_extreme.notices import FellBehind, Notice, Reconnected
-from trio_extreme.operations.subscribing import ALL_STREAMS, TOMBSTONE_NUMBERS, drop_error
+from trio_extreme.operations.subscribing import ALL_STREAMS, drop_error, is_tombstone
 from trio_extreme.pending import fresh
 from trio_extreme.wire.commands import PARSE_ERRORS, Command, command_name
 from trio_extreme.wire.framing import SKIPPED, too_large
@@ -70,6 +70,7 @@ class Subscription(ABC, Generic[E]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._body_ended(kind)
         self._engine.part(self)
         self._stop(SubscriptionDropped(f"the subscription's block to {self._name} was left", DropReason.LEFT))
 
@@ -109,9 +110,27 @@ class Subscription(ABC, Generic[E]):
     async def _start(self) -> None:
         """What is to be done when the block is entered."""
 
+    def _body_ended(self, kind: type[BaseException] | None) -> None:
+        """The block is being left: normally, or with an exception of this kind."""
+
     @abstractmethod
     def _stop(self, error: TrioExtremeError) -> None:
         """Let go of everything. Whoever iterates all the same meets this error after what it had."""
+
+    def _meaning(self, command: int, body: bytes) -> TrioExtremeError:
+        """What came instead of an event, as an error."""
+        try:
+            if command == Command.SUBSCRIPTION_DROPPED:
+                return self._drop_error(body)
+            if command == SKIPPED:
+                return too_large(body)
+        except ProtocolError as error:
+            return error
+        return ProtocolError(f"{command_name(command)} came to a subscription")
+
+    def _drop_error(self, body: bytes) -> TrioExtremeError:
+        """The error for a SubscriptionDropped."""
+        return drop_error(body, self._stream)
 
     def _check_inside(self) -> None:
         if not self._inside:
@@ -193,17 +212,6 @@ class SingleSubscription(ListIterator[E], Subscription[E]):
             bodies.append(body)
         return bodies, None
 
-    def _meaning(self, command: int, body: bytes) -> TrioExtremeError:
-        """What came instead of an event, as an error."""
-        try:
-            if command == Command.SUBSCRIPTION_DROPPED:
-                return drop_error(body, self._stream)
-            if command == SKIPPED:
-                return too_large(body)
-        except ProtocolError as error:
-            return error
-        return ProtocolError(f"{command_name(command)} came to a subscription")
-
     def _without_tombstone(
         self, messages: Sequence[ResolvedEvent], ending: TrioExtremeError | None
     ) -> tuple[Sequence[ResolvedEvent], TrioExtremeError | None]:
@@ -211,9 +219,7 @@ class SingleSubscription(ListIterator[E], Subscription[E]):
         if self._stream == ALL_STREAMS or not messages:
             return messages, ending
         last = messages[-1].event
-        # Anybody may give the type to an event of theirs, and a long stream has one of these numbers.
-        is_tombstone = last.event_number in TOMBSTONE_NUMBERS and last.event_type == TOMBSTONE_TYPE
-        if is_tombstone and last.event_stream_id == self._stream:
+        if is_tombstone(last.event_number, last.event_type) and last.event_stream_id == self._stream:
             return messages[:-1], StreamDeleted(self._stream)
         return messages, ending
 

@@ -157,15 +157,15 @@ def unbounded_mailbox() -> Iterator[None]:
 @bug
 def gap_told_only_once() -> Iterator[None]:
     """The possible gap of the first reconnect is told, and none of the later ones."""
-    put_mark = Mailbox.put_mark
+    opened = Mailbox.opened
     told: list[Mailbox] = []
 
-    def once(self: Mailbox, frame: Any) -> None:
-        if self not in told:
+    def once(self: Mailbox, frame: Any, *, again: bool) -> None:
+        if again and self not in told:
             told.append(self)
-            put_mark(self, frame)
+            opened(self, frame, again=again)
 
-    with patch.object(Mailbox, "put_mark", once):
+    with patch.object(Mailbox, "opened", once):
         yield
 
 

@@ -78,12 +78,16 @@ def check_in_flight(in_flight: int) -> int:
     return in_flight
 
 
+def check_on_error(on_error: NakAction | None) -> NakAction | None:
+    """What is to become of the events that a consumer had when it failed."""
+    if on_error is not None:
+        _check_action("on_error", on_error, " or None")
+    return on_error
+
+
 def check_nak(action: NakAction, message: str) -> tuple[NakAction, str]:
     """What is to become of an event that was not handled, and why."""
-    if not isinstance(action, NakAction):
-        names = ", ".join(f"NakAction.{action.name}" for action in NakAction)
-        msg = f"action: {action!r} is none; give {names}"
-        raise InvalidArgument(msg)
+    _check_action("action", action)
     if not isinstance(message, str):
         msg = f"message: a string is wanted, not {type(message).__name__}"
         raise InvalidArgument(msg)
@@ -110,6 +114,13 @@ def check_document(argument: str, document: D, kind: type[D]) -> D:
         msg = f"{argument}: {document!r} is no {kind.__name__}"
         raise InvalidArgument(msg)
     return document
+
+
+def _check_action(name: str, action: object, otherwise: str = "") -> None:
+    if not isinstance(action, NakAction):
+        names = ", ".join(f"NakAction.{action.name}" for action in NakAction)
+        msg = f"{name}: {action!r} is none; give {names}{otherwise}"
+        raise InvalidArgument(msg)
 
 
 def check_expected(expected: int, *, exists: bool = True) -> int:

@@ -17,7 +17,7 @@ from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, decode_text, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterator, Sequence
 
     from trio_extreme.errors import ServerError
     from trio_extreme.groups import NakAction, PersistentSettings
@@ -221,42 +221,52 @@ class Settlements:
     """What is to be said of events under one confirmed connection, until it is sent: as few messages as there can be.
 
     An ack or nak names events by their ids (docs/protocol.md, pitfall 36), all of one message with the same to say.
-    What was said first of an event is sent first.
     """
 
-    __slots__ = ("_ids", "count", "subscription_id")
+    __slots__ = ("_naks", "acks", "subscription_id")
 
     def __init__(self, subscription_id: str) -> None:
         #: As the server confirmed it; not the name of the group (docs/protocol.md, pitfall 38).
         self.subscription_id = subscription_id
-        #: Events that something is said of.
-        self.count = 0
-        # By what is said: None is an ack.
-        self._ids: dict[tuple[NakAction, str] | None, list[bytes]] = {}
+        #: Those that were handled.
+        self.acks: list[bytes] = []
+        # The others, by what is to become of them, and why.
+        self._naks: dict[tuple[NakAction, str], list[bytes]] = {}
 
-    def add(self, ids: Iterable[bytes], what: tuple[NakAction, str] | None) -> None:
+    @property
+    def count(self) -> int:
+        """How many events there is something to say of."""
+        return len(self.acks) + sum(map(len, self._naks.values()))
+
+    def add(self, ids: Sequence[bytes], what: tuple[NakAction, str] | None) -> None:
         """Say of events that they were handled (None), or what is to become of them, and why."""
-        same = self._ids.setdefault(what, [])
-        before = len(same)
-        same += ids
-        self.count += len(same) - before
+        if what is None:
+            self.acks += ids
+        elif ids:
+            self._naks.setdefault(what, []).extend(ids)
 
     def take(self) -> list[tuple[int, bytes]]:
         """Command and payload of each message. Nothing is left to be said."""
-        said, self._ids = self._ids, {}
-        self.count = 0
-        return [
-            self._encode(what, ids[start : start + MAX_IDS])
-            for what, ids in said.items()
-            for start in range(0, len(ids), MAX_IDS)
-        ]
+        messages = [self._encode_ack(ids) for ids in _portions(self.acks)]
+        for what, naked in self._naks.items():
+            messages += [self._encode_nak(ids, *what) for ids in _portions(naked)]
+        self.clear()
+        return messages
 
-    def _encode(self, what: tuple[NakAction, str] | None, ids: list[bytes]) -> tuple[int, bytes]:
-        if what is None:
-            ack = schema.PersistentSubscriptionAckEvents(subscription_id=self.subscription_id, processed_event_ids=ids)
-            return Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS, ack.SerializeToString()
-        action, message = what
+    def clear(self) -> None:
+        """It need not be said any more."""
+        self.acks, self._naks = [], {}
+
+    def _encode_ack(self, ids: Sequence[bytes]) -> tuple[int, bytes]:
+        ack = schema.PersistentSubscriptionAckEvents(subscription_id=self.subscription_id, processed_event_ids=ids)
+        return Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS, ack.SerializeToString()
+
+    def _encode_nak(self, ids: Sequence[bytes], action: NakAction, message: str) -> tuple[int, bytes]:
         nak = schema.PersistentSubscriptionNakEvents(
             subscription_id=self.subscription_id, processed_event_ids=ids, message=message, action=action
         )
         return Command.PERSISTENT_SUBSCRIPTION_NAK_EVENTS, nak.SerializeToString()
+
+
+def _portions(ids: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    return (ids[start : start + MAX_IDS] for start in range(0, len(ids), MAX_IDS))

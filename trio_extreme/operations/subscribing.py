@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trio_extreme.errors import DropReason, ProtocolError, ServerError, SubscriptionDropped
+from trio_extreme.events import TOMBSTONE_TYPE
 from trio_extreme.operations.base import AskAgain, Operation, right_denied
 from trio_extreme.values import ALL, MAX_NARROW_NUMBER, MAX_NUMBER
 from trio_extreme.wire import schema
@@ -18,6 +19,14 @@ ALL_STREAMS = ""
 
 TOMBSTONE_NUMBERS = (MAX_NUMBER, MAX_NARROW_NUMBER)
 """The numbers of the last event of a hard-deleted stream: the second for 3.9, and for who never identified."""
+
+
+def is_tombstone(number: int, type: str) -> bool:
+    """Whether an event with these is the end of its stream, which some other may link to.
+
+    Anybody may give the type to an event of theirs, and a long stream has one of these numbers.
+    """
+    return number in TOMBSTONE_NUMBERS and type == TOMBSTONE_TYPE
 
 
 class Confirmation(NamedTuple):
