@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, STREAM
+from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, GROUP, STREAM
 from trio_extreme.wire import schema
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 500
 WINDOW = 100
 """Appends under way at a time where they are pipelined."""
+
+IN_FLIGHT = 500
+"""Events of a group that may be on their way, or not acked yet."""
 
 _READ_SIZE = 262_144
 _HEAD = struct.Struct("<iB")
@@ -44,6 +47,9 @@ _WRITE = 0x82
 _READ = 0xB2
 _SUBSCRIBE = 0xC0
 _APPEARED = 0xC2
+_CONNECT = 0xC5
+_HANDED = 0xC7
+_ACK = 0xCC
 
 
 class Frames:
@@ -139,6 +145,34 @@ async def live(port: int, events: int) -> float:
                     numbers += record.event_number
                     size += len(record.data)
                     seen += 1
+        took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def acked(port: int, events: int) -> float:
+    """Seconds to receive so many events of a group and to ack each: those that came together, in one frame."""
+    async with connected(port) as (stream, frames):
+        began = time.perf_counter()
+        request = schema.ConnectToPersistentSubscription(
+            subscription_id=GROUP, event_stream_id=STREAM, allowed_in_flight_messages=IN_FLIGHT
+        )
+        await stream.send_all(_encode(_CONNECT, 1, request))
+        seen = numbers = size = 0
+        while seen < events:
+            ids = []
+            for command, payload in await frames.receive():
+                if command == _HANDED:
+                    record = schema.PersistentSubscriptionStreamEventAppeared.FromString(payload).event.event
+                    numbers += record.event_number
+                    size += len(record.data)
+                    ids.append(record.event_id)
+            if ids:
+                ack = schema.PersistentSubscriptionAckEvents(
+                    subscription_id=f"{STREAM}::{GROUP}", processed_event_ids=ids
+                )
+                await stream.send_all(_encode(_ACK, 1, ack))
+                seen += len(ids)
         took = time.perf_counter() - began
     check_all(events, numbers, size)
     return took

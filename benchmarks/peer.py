@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 STREAM = "bench"
 NEW_STREAM = "bench-new"
 """A stream that nobody has written, until somebody subscribes to it: all events come live, and none can be read."""
+GROUP = "workers"
+"""A group of that stream, from its first event on: whoever connects is its only consumer."""
 EVENT_TYPE = "PersonCreated"
 EVENT_SIZE = 256
 """Bytes of data in an event of a benchmark."""
@@ -90,11 +92,16 @@ def _encode_appeared(number: int, size: int) -> bytes:
     return appeared.SerializeToString()
 
 
-def _split_at_ids(payloads: list[bytes]) -> list[bytes]:
-    """What stands before, between and after the correlation ids of live events: a join with the id makes frames."""
-    heads = [
-        encode_head(Command.STREAM_EVENT_APPEARED, NO_CORRELATION, len(payload))[:_BEFORE_ID] for payload in payloads
-    ]
+def _encode_handed(number: int, size: int) -> bytes:
+    """One event as a group hands it out."""
+    handed = schema.PersistentSubscriptionStreamEventAppeared(retryCount=0)
+    handed.event.event.MergeFromString(_encode_record(number, size))
+    return handed.SerializeToString()
+
+
+def _split_at_ids(command: Command, payloads: list[bytes]) -> list[bytes]:
+    """What stands before, between and after the correlation ids of frames: a join with the id makes them whole."""
+    heads = [encode_head(command, NO_CORRELATION, len(payload))[:_BEFORE_ID] for payload in payloads]
     return [before + after for before, after in zip([b"", *payloads], [*heads, b""], strict=True)]
 
 
@@ -107,11 +114,14 @@ class Stream:
     def __init__(self, total: int, size: int, *, on_the_fly: bool) -> None:
         self._total = total
         self._pushes: list[list[bytes]] = []
+        self._handed: list[bytes] = []
         self._item: Callable[[int], bytes] = partial(_encode_item, size=size)
         self.page: Callable[[int, int], bytes] = self._join_page
         if not on_the_fly:
             appeared = [_encode_appeared(number, size) for number in range(total)]
-            self._pushes = [_split_at_ids(appeared[start : start + _PUSH]) for start in range(0, total, _PUSH)]
+            live = Command.STREAM_EVENT_APPEARED
+            self._pushes = [_split_at_ids(live, appeared[start : start + _PUSH]) for start in range(0, total, _PUSH)]
+            self._handed = [_encode_handed(number, size) for number in range(total)]
             self._item = [_encode_item(number, size) for number in range(total)].__getitem__
             self.page = cache(self._join_page)
 
@@ -119,12 +129,20 @@ class Stream:
         items = map(self._item, range(start, min(start + count, self._total)))
         return b"".join([*items, _encode_page_end(start, count, self._total)])
 
+    def handed(self, correlation: bytes, start: int, count: int) -> bytes:
+        """The frames of events that a group hands out."""
+        command = Command.PERSISTENT_SUBSCRIPTION_STREAM_EVENT_APPEARED
+        return correlation.join(_split_at_ids(command, self._handed[start : start + count]))
+
     def pushes(self, correlation: bytes) -> Iterator[bytes]:
         """All events as live ones, many frames at a time."""
         return map(correlation.join, self._pushes)
 
 
 _CONFIRMATION = schema.SubscriptionConfirmation(last_commit_position=0, last_event_number=-1).SerializeToString()
+_GROUP_CONFIRMATION = schema.PersistentSubscriptionConfirmation(
+    last_commit_position=0, subscription_id=f"{STREAM}::{GROUP}", last_event_number=-1
+).SerializeToString()
 _NO_STREAM = schema.ReadStreamEventsCompleted(
     result=schema.ReadStreamEventsCompleted.ReadStreamResult.NoStream,
     next_event_number=-1,
@@ -159,6 +177,8 @@ class Session:
     def __init__(self, connection: socket.socket, stream: Stream) -> None:
         self._connection = connection
         self._stream = stream
+        # Of a group: the event that is handed out next.
+        self._next = 0
 
     def serve(self) -> None:
         """Answer until the client has gone."""
@@ -208,9 +228,24 @@ class Session:
         if command == Command.SUBSCRIBE_TO_STREAM:
             self._push(correlation)
             return ()
+        if command in {Command.CONNECT_TO_PERSISTENT_SUBSCRIPTION, Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS}:
+            return self._answer_consumer(command, correlation, payload)
         if command == Command.PING:
             return (encode_frame(Command.PONG, correlation, payload),)
         return [encode_frame(reply, correlation, body) for reply, body in _CANNED.get(command, ())]
+
+    def _answer_consumer(self, command: int, correlation: bytes, payload: bytes) -> Iterable[bytes]:
+        """As many events as the consumer of a group has room for: what it says at first, then what it has acked."""
+        answers = []
+        if command == Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS:
+            room = len(schema.PersistentSubscriptionAckEvents.FromString(payload).processed_event_ids)
+        else:
+            room = schema.ConnectToPersistentSubscription.FromString(payload).allowed_in_flight_messages
+            confirmation = Command.PERSISTENT_SUBSCRIPTION_CONFIRMATION
+            answers.append(encode_frame(confirmation, correlation, _GROUP_CONFIRMATION))
+        answers.append(self._stream.handed(correlation, self._next, room))
+        self._next += room
+        return answers
 
     def _page(self, request: schema.ReadStreamEvents) -> bytes:
         if request.event_stream_id == NEW_STREAM:
