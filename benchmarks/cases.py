@@ -46,6 +46,16 @@ WORKS = (
         ),
     ),
     Work(
+        "events of a group",
+        EVENTS,
+        bare.acked,
+        (
+            Way("batches(), ack(*batch)", library.acked_batches, 0.75),
+            Way("async for, ack(event)", library.acked_events, 0.6),
+            Way("async for, auto_ack", library.auto_acked_events, None),
+        ),
+    ),
+    Work(
         "pages",
         EVENTS,
         bare.pages,

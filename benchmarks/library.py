@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from benchmarks.bare import WINDOW, check_all
-from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, NEW_STREAM, STREAM
+from benchmarks.bare import IN_FLIGHT, WINDOW, check_all
+from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, GROUP, NEW_STREAM, STREAM
 from trio_extreme import ANY, NewEvent, Settings, open_connection
 
 if TYPE_CHECKING:
@@ -45,6 +45,60 @@ async def live_events(port: int, events: int) -> float:
     async with open_connection(settings(port)) as conn:
         began = time.perf_counter()
         async with conn.subscribe_live(STREAM) as subscription:
+            numbers = size = 0
+            async for event in subscription:
+                number = event.number
+                numbers += number
+                size += len(event.data)
+                if number == events - 1:
+                    break
+            took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def acked_batches(port: int, events: int) -> float:
+    """Events of a group, a list of those that came together at a time, acked together."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        async with conn.subscribe_persistent(STREAM, GROUP, in_flight=IN_FLIGHT) as subscription:
+            seen = numbers = size = 0
+            async for batch in subscription.batches():
+                for event in batch:
+                    numbers += event.number
+                    size += len(event.data)
+                await subscription.ack(*batch)
+                seen += len(batch)
+                if seen == events:
+                    break
+            took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def acked_events(port: int, events: int) -> float:
+    """Events of a group, each acked by itself."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        async with conn.subscribe_persistent(STREAM, GROUP, in_flight=IN_FLIGHT) as subscription:
+            numbers = size = 0
+            async for event in subscription:
+                number = event.number
+                numbers += number
+                size += len(event.data)
+                await subscription.ack(event)
+                if number == events - 1:
+                    break
+            took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
+async def auto_acked_events(port: int, events: int) -> float:
+    """Events of a group, each acked by asking for the next."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        async with conn.subscribe_persistent(STREAM, GROUP, in_flight=IN_FLIGHT, auto_ack=True) as subscription:
             numbers = size = 0
             async for event in subscription:
                 number = event.number
