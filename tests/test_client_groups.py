@@ -16,6 +16,7 @@ from trio_extreme import (
     Credentials,
     GroupExists,
     GroupNotFound,
+    InvalidArgument,
     OutcomeUnknown,
     PersistentSettings,
 )
@@ -79,6 +80,15 @@ async def test_a_group_that_does_not_exist() -> None:
         for verb in (lambda: conn.update_persistent("s", "g", SETTINGS), lambda: conn.delete_persistent("s", "g")):
             with pytest.raises(GroupNotFound, match=r"Group 'g' does not exist\."):
                 await verb()
+
+
+async def test_a_place_that_32_bits_cannot_say() -> None:
+    peer = Peer()
+    async with open_to(peer, ANONYMOUS.replace(protocol_version=3)) as conn:
+        for verb in (conn.create_persistent, conn.update_persistent, conn.ensure_persistent):
+            with pytest.raises(InvalidArgument, match="start_from: 2147483647 is beyond"):
+                await verb("s", "g", PersistentSettings(start_from=2**31 - 1))
+    assert peer.commands() == []
 
 
 # --- a group that is to be there

@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from tests import grouping
 from tests.answers import ReadOne, committed, confirmed, log_page, page, written
 from tests.helpers import new_events
 from tests.lost import AT_ONCE
@@ -149,7 +150,7 @@ def able() -> Peer:
     peer = Peer()
     for command, answer in ANSWERS.items():
         peer.handlers[command] = answering(*answer)(peer)
-    peer.handlers[Command.UNSUBSCRIBE_FROM_STREAM] = lambda _: None
+    grouping.play(peer, then=(1, 2))
     return peer
 
 
@@ -164,6 +165,12 @@ async def follow(subscription: Any) -> None:
         async with subscription as events:
             async for _ in events:
                 pass
+
+
+async def consume(conn: Connection) -> None:
+    async with conn.subscribe_persistent("s", "g") as events:
+        await events.ack(await anext(events))
+        await events.nak(await anext(events))
 
 
 async def transact(conn: Connection) -> None:
@@ -224,6 +231,7 @@ USES: dict[str, list[Callable[[Connection], Awaitable[object]]]] = {
     ],
     "subscribe_live": [lambda conn: follow(conn.subscribe_live("s"))],
     "subscribe_all_live": [lambda conn: follow(conn.subscribe_all_live())],
+    "subscribe_persistent": [consume],
 }
 """Each verb, used in all ways in which it asks for something else."""
 

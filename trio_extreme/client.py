@@ -270,7 +270,7 @@ class Connection:
         `BadRequest` for what else it dislikes, and `OutcomeUnknown` where it was sent and no answer came. By default
         only members of `$admins` may do it (`$ops` too, from 5.0). Cancelled after it was sent, it may have happened.
         """
-        await self._engine.calls.call(_configured(CreateGroup, stream, group, settings), credentials)
+        await self._engine.calls.call(self._configured(CreateGroup, stream, group, settings), credentials)
 
     async def update_persistent(
         self, stream: str, group: str, settings: PersistentSettings, *, credentials: Credentials | None = None
@@ -280,7 +280,7 @@ class Connection:
         The server disconnects its consumers; those of this library connect again. Raises `GroupNotFound`, and for the
         rest as `create_persistent`. Cancelled after it was sent, it may have happened.
         """
-        await self._engine.calls.call(_configured(UpdateGroup, stream, group, settings), credentials)
+        await self._engine.calls.call(self._configured(UpdateGroup, stream, group, settings), credentials)
 
     async def delete_persistent(self, stream: str, group: str, *, credentials: Credentials | None = None) -> None:
         """Delete a group, with its place in the stream and what it has parked. Its consumers meet `GroupNotFound`.
@@ -306,8 +306,8 @@ class Connection:
         moment. Unlike `create_persistent` it asks again where no answer came: the group is there in the end. Raises as
         that does, `OutcomeUnknown` included, and not `GroupExists`. Cancelled, it may have happened.
         """
-        create = _configured(CreateGroup, stream, group, settings, repeatable=True)
-        change = _configured(UpdateGroup, stream, group, settings, repeatable=True)
+        create = self._configured(CreateGroup, stream, group, settings, repeatable=True)
+        change = self._configured(UpdateGroup, stream, group, settings, repeatable=True)
         calls = self._engine.calls
         deadline = calls.deadline()
         while not await calls.call(create, credentials, deadline=deadline):
@@ -709,6 +709,15 @@ class Connection:
             credentials=credentials,
         )
 
+    def _configured(
+        self, operation: type[G], stream: str, group: str, settings: PersistentSettings, *, repeatable: bool = False
+    ) -> G:
+        """The request for a group to be as these settings say."""
+        self._fits("start_from", checks.check_group_settings(settings).start_from)
+        return operation(
+            checks.check_stream_of_group(stream), checks.check_group(group), settings, repeatable=repeatable
+        )
+
     def _fits(self, argument: str, value: V) -> V:
         """What is given for a number of an event, if the connection can say it."""
         if self._engine.settings.protocol_version == NARROW_VERSION:
@@ -717,18 +726,6 @@ class Connection:
 
     def _page_size(self, page_size: int | None) -> int:
         return self._engine.settings.page_size if page_size is None else checks.check_page_size(page_size)
-
-
-def _configured(
-    operation: type[G], stream: str, group: str, settings: PersistentSettings, *, repeatable: bool = False
-) -> G:
-    """The request for a group to be as these settings say."""
-    return operation(
-        checks.check_stream_of_group(stream),
-        checks.check_group(group),
-        checks.check_group_settings(settings),
-        repeatable=repeatable,
-    )
 
 
 def _inclusive(place: Position) -> Position:
