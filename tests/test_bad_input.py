@@ -162,6 +162,23 @@ VERBS: dict[str, tuple[Callable[[Connection], Any], str]] = {
     ),
     "a transaction at -3": (lambda conn: conn.transaction("s", expected=-3), r"expected: -3 is no expected version"),
     "a transaction without an id": (lambda conn: conn.continue_transaction(-1), r"id: -1 is no transaction's"),
+    "a group of $all": (lambda conn: conn.subscribe_persistent("$all", "g"), r"stream: '\$all' has groups only"),
+    "a group of nothing": (lambda conn: conn.subscribe_persistent("", "g"), r"stream: ''"),
+    "a group without a name": (lambda conn: conn.subscribe_persistent("s", ""), r"group: '' is no name of a group"),
+    "none in flight": (
+        lambda conn: conn.subscribe_persistent("s", "g", in_flight=0),
+        r"in_flight: 0 is out of range; with less than 1 no event ever comes",
+    ),
+    "fewer than none in flight": (lambda conn: conn.subscribe_persistent("s", "g", in_flight=-1), r"in_flight: -1"),
+    "more in flight than can be said": (
+        lambda conn: conn.subscribe_persistent("s", "g", in_flight=2**31),
+        r"in_flight: 2147483648 is out of range; .* 2,147,483,647 is the most",
+    ),
+    "in flight: True": (lambda conn: conn.subscribe_persistent("s", "g", in_flight=True), r"in_flight: True"),
+    "on error: park": (
+        lambda conn: conn.subscribe_persistent("s", "g", on_error="PARK"),
+        r"on_error: 'PARK' is none; give NakAction\.PARK, .* or None",
+    ),
     "live from $all": (lambda conn: conn.subscribe_live("$all"), r"stream: '\$all'.*subscribe_all_live\(\)"),
 }
 

@@ -17,9 +17,11 @@ from trio_extreme import (
     ANY,
     END,
     NO_STREAM,
+    START,
     AccessDenied,
     Acl,
     Connection,
+    ConsumerStrategy,
     Credentials,
     DefaultAcl,
     DropReason,
@@ -27,8 +29,13 @@ from trio_extreme import (
     LiveSubscription,
     LogEvent,
     MetadataUnreadable,
+    NakAction,
     NewEvent,
+    Notice,
     OutcomeUnknown,
+    PersistentEvent,
+    PersistentSettings,
+    PersistentSubscription,
     Position,
     PushedEvent,
     ScavengeStatus,
@@ -118,6 +125,24 @@ async def follow(conn: Connection) -> None:
     except SubscriptionDropped as error:
         if error.reason is DropReason.OVERFLOW:
             await follow(conn)
+
+
+async def consume(conn: Connection) -> None:
+    settings = PersistentSettings(start_from=START, named_consumer_strategy=ConsumerStrategy.PINNED)
+    assert_type(await conn.ensure_persistent("people", "mailing", settings), bool)
+    async with conn.subscribe_persistent("people", "mailing", in_flight=5, on_error=NakAction.RETRY) as events:
+        assert_type(events, PersistentSubscription)
+        async for event in events:
+            assert_type(event, PersistentEvent)
+            assert_type(event.retry_count, int | None)
+            await events.ack(event, event.ack_id)
+            await events.nak(event, action=NakAction.PARK, message="no such person")
+        async for batch in events.batches():
+            assert_type(batch, Sequence[PersistentEvent])
+            await events.ack(*batch)
+        async for item in events.with_notices():
+            if not isinstance(item, PersistentEvent):
+                assert_type(item, Notice)
 
 
 async def ask(conn: Connection) -> None:
