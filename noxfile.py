@@ -104,7 +104,8 @@ def long(session: nox.Session) -> None:
     session.run("coverage", "run", "-m", "pytest", *everything)
     session.run("coverage", "combine")
     session.run("python", "tests/coverage_rules.py")
-    session.run("python", "-m", "tests.simulation", "--minutes", "40", "--jobs", "2", "--at-least", "5000")
+    session.run("python", "-m", "tests.simulation", "--minutes", "30", "--jobs", "2", "--at-least", "5000")
+    session.run("python", "-m", "tests.simulation", "--minutes", "10", "--jobs", "2", "--persist")
 
 
 @nox.session(python=LOWEST_PYTHON)

@@ -13,15 +13,16 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from functools import partial
 from itertools import count, islice, takewhile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tests.simulation.bugs import BUGS, planted
 from tests.simulation.report import command, report
 from tests.simulation.simulation import simulate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _CHUNK = 5
 """Seeds handed to a process at a time."""
@@ -34,39 +35,43 @@ class Verdict(NamedTuple):
     problems: list[str]
 
 
+Judge: TypeAlias = "Callable[[list[int]], list[Verdict]]"
+"""Runs some seeds."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 1 where a seed failed."""
     options = _parser().parse_args(arguments)
     if options.seed is not None:
         with planted(options.bug):
-            outcome = simulate(options.seed)
+            outcome = simulate(options.seed, persists=options.persist)
         for line in report(outcome, options.bug, whole=options.trace):
             _say(line)
         return bool(outcome.problems)
-    return sweep(_seeds(options), options.bug, options.jobs)
+    return sweep(_seeds(options), options.bug, options.jobs, persists=options.persist)
 
 
-def sweep(seeds: Iterable[int], bug: str, jobs: int) -> int:
+def sweep(seeds: Iterable[int], bug: str, jobs: int, *, persists: bool) -> int:
     """Run many; each that failed is told at once, and all at the end."""
     began, done, failed = time.monotonic(), 0, []
-    for verdict in _judge_all(seeds, bug, jobs):
+    for verdict in _judge_all(seeds, partial(judge, bug, persists=persists), jobs):
         done += 1
         if verdict.problems:
             failed.append(verdict)
-            _say(f"{command(verdict.seed, bug)}\n    {verdict.problems[0]}")
+            _say(f"{command(verdict.seed, bug, persists=persists)}\n    {verdict.problems[0]}")
         _show_progress(done, len(failed), time.monotonic() - began)
     _summarize(failed, done, time.monotonic() - began)
     return bool(failed)
 
 
-def _judge_all(seeds: Iterable[int], bug: str, jobs: int) -> Iterator[Verdict]:
+def _judge_all(seeds: Iterable[int], judge: Judge, jobs: int) -> Iterator[Verdict]:
     """The verdicts as they come. Seeds are taken only when somebody is free, so that time may end them."""
     waiting = iter(seeds)
     with ProcessPoolExecutor(jobs) as pool:
-        running = {pool.submit(judge, bug, some) for _ in range(2 * jobs) if (some := _some(waiting))}
+        running = {pool.submit(judge, some) for _ in range(2 * jobs) if (some := _some(waiting))}
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(judge, bug, seeds) for _ in done if (seeds := _some(waiting))}
+            running |= {pool.submit(judge, seeds) for _ in done if (seeds := _some(waiting))}
             for future in done:
                 yield from future.result()
 
@@ -75,10 +80,10 @@ def _some(seeds: Iterator[int]) -> list[int]:
     return list(islice(seeds, _CHUNK))
 
 
-def judge(bug: str, seeds: Iterable[int]) -> list[Verdict]:
+def judge(bug: str, seeds: Iterable[int], *, persists: bool) -> list[Verdict]:
     """Some runs, in a process that has many to do."""
     with planted(bug):
-        return [Verdict(seed, simulate(seed).problems) for seed in seeds]
+        return [Verdict(seed, simulate(seed, persists=persists).problems) for seed in seeds]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--minutes", type=float, help="run seeds for so long instead …")
     parser.add_argument("--at-least", type=int, default=0, help="… and until there are so many")
+    parser.add_argument("--persist", action="store_true", help="keep the node's log in a file: other days")
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
     parser.add_argument("--bug", default="", choices=["", *BUGS], metavar="NAME", help=f"one of {', '.join(BUGS)}")
     return parser

@@ -51,7 +51,7 @@ class CatchUp(Consumer):
     def _begin(self) -> dict[str, Any]:
         """Where to start, however it is said; and so the first place that may be seen, and must be."""
         start: Place = Position(0, 0) if self.stream == ALL else 0
-        stored = [fact.place for fact in self.truth.facts(self.stream)]
+        stored = [fact.place for fact in self.truth.sure_facts(self.stream)]
         kind = self.random.choice(("nothing yet", "start", "start", "here", "after", "end", "ahead"))
         if kind == "nothing yet" or (kind in ("here", "after") and not stored):
             place: dict[str, Any] = {"after": None}
@@ -61,7 +61,7 @@ class CatchUp(Consumer):
             ahead = len(stored) + self.random.randrange(4)
             place, start = {"after": ahead}, ahead + 1
         elif kind in ("end", "ahead"):
-            place, start = {"start": END}, self.truth.next_place(self.stream)
+            place, start = {"start": END}, self.truth.sure_place(self.stream)
         else:
             at = self.random.choice(stored)
             place = {"start" if kind == "here" else "after": at}
@@ -111,7 +111,7 @@ class Live(Consumer):
         return bool(wanted) and wanted[-1] == self.truth.facts(self.stream)[-1]
 
     def open(self) -> Any:
-        self._allowed = self.truth.next_place(self.stream)
+        self._allowed = self.truth.sure_place(self.stream)
         conn = self.client.conn
         return conn.subscribe_all_live() if self.stream == ALL else conn.subscribe_live(self.stream)
 

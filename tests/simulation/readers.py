@@ -45,7 +45,7 @@ class Reader(Workload):
 
     async def _read(self) -> None:
         backwards, ahead = self.random.random() < 0.3, self.random.random() < 0.3
-        before = self._truth.facts(self.stream)
+        before = self._truth.sure_facts(self.stream)
         options = {"backwards": backwards, "page_size": self.random.choice((1, 3, 500))}
         conn = self.client.conn
         reader = conn.read_all(**options) if self.stream == ALL else conn.read_stream(self.stream, **options)
@@ -82,7 +82,7 @@ class Pinger(Workload):
         if self.random.random() < 0.5:
             await self.client.ping()
             return
-        before = len(self.stage.store.records(self.stream))
+        before = len(Truth(self.stage.store).sure_facts(self.stream))
         last = await self.client.last_number(self.stream)
         if not before - 1 <= (-1 if last is None else last) < len(self.stage.store.records(self.stream)):
             self.client.trace.problem(f"{self!r} was told that the last number is {last}")

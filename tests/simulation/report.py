@@ -15,9 +15,10 @@ _LONGEST = 240
 """Characters of a line."""
 
 
-def command(seed: int, bug: str = "") -> str:
+def command(seed: int, bug: str = "", *, persists: bool = False) -> str:
     """What repeats a run."""
-    return f"python -m tests.simulation --seed {seed}" + (f" --bug {bug}" if bug else "")
+    options = (" --persist" if persists else "") + (f" --bug {bug}" if bug else "")
+    return f"python -m tests.simulation --seed {seed}{options}"
 
 
 def report(outcome: Outcome, bug: str = "", *, whole: bool = False) -> Iterator[str]:
@@ -29,4 +30,5 @@ def report(outcome: Outcome, bug: str = "", *, whole: bool = False) -> Iterator[
         yield from (line[:_LONGEST] for line in trace.lines(start, end))
     yield from (f"PROBLEM: {problem}" for problem in outcome.problems)
     found = f"{len(outcome.problems)} problems" if outcome.problems else "nothing is wrong"
-    yield f"seed {outcome.seed}: {found}; {len(trace)} entries, {trace.digest()[:16]}; {command(outcome.seed, bug)}"
+    again = command(outcome.seed, bug, persists=outcome.persists)
+    yield f"seed {outcome.seed}: {found}; {len(trace)} entries, {trace.digest()[:16]}; {again}"

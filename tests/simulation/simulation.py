@@ -12,6 +12,7 @@ clock that jumps, and is the same each time.
 | `client`, `wire`, `ledger` | the library's connection, watched: what is called, what is sent, what callers are told |
 | `workloads`, `writers`, `readers` | what a program does, and comes to an end |
 | `consumers`, `followers` | what a program does without an end: subscriptions, and what they saw |
+| `disk` | what a node with a file waits for |
 | `truth`, `checker` | what the node really holds; what must be true of all the others then |
 | `trace`, `report` | all that happened; what is shown of it |
 | `bugs`, `seeds` | the library broken on purpose; the seeds that find it, and those that ever failed |
@@ -28,7 +29,7 @@ writes goes through `Client`, so that the ledger knows of it; what it sees is ju
 from __future__ import annotations
 
 import traceback
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -37,6 +38,7 @@ from trio.testing import MockClock
 from tests.simulation.checker import check_everything, check_nothing_is_left
 from tests.simulation.client import Client
 from tests.simulation.determinism import Livelock, Stalls, chance, run_deterministically
+from tests.simulation.disk import Disk, file
 from tests.simulation.ledger import Ledger
 from tests.simulation.network import Network
 from tests.simulation.plan import cast, make_plan
@@ -50,6 +52,7 @@ from trio_extreme.embedded import open_node
 from trio_extreme.embedded.faults import PLAYED
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
@@ -73,24 +76,26 @@ class Outcome(NamedTuple):
     seed: int
     problems: list[str]
     trace: Trace
+    persists: bool
 
 
-def simulate(seed: int) -> Outcome:
-    """Run the day of this seed."""
-    simulation = Simulation(seed)
+def simulate(seed: int, *, persists: bool = False) -> Outcome:
+    """Run the day of this seed; with a node that keeps its log in a file, it is another day."""
+    simulation = Simulation(seed, persists=persists)
     with log_into(simulation.trace):
         try:
             run_deterministically(seed, simulation.clock, simulation.run)
         except Exception:  # noqa: BLE001 - whatever it is, it is this seed's
             simulation.trace.problems.append(f"the run ended with\n{traceback.format_exc()}")
-    return Outcome(seed, simulation.trace.problems, simulation.trace)
+    return Outcome(seed, simulation.trace.problems, simulation.trace, persists)
 
 
 class Simulation:
     """The parts of one run."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, persists: bool) -> None:
         self._seed = seed
+        self._persists = persists
         self._plan = make_plan(seed)
         self.trace = Trace()
         self.clock = MockClock()
@@ -114,8 +119,7 @@ class Simulation:
             self.trace.problem("tasks run on and on, and no time passes" if livelock.found else "it hangs")
 
     async def _play(self) -> None:
-        random = chance(self._seed, "node")
-        async with open_node(port=None, version=self._plan.version, now=_calendar, random=random) as self._node:
+        async with self._open_node() as self._node:
             weather = Weather(chance(self._seed, "weather"), self._plan.calm_at)
             self._network = Network(self._node.connect, weather, self.trace)
             async with self._network.running() as nursery, AsyncExitStack() as connections:
@@ -129,6 +133,19 @@ class Simulation:
                 await connections.aclose()
                 await check_nothing_is_left(self._node, self.trace)
             check_everything(self._ledger, self._consumers, self._node.store, self.trace)
+
+    @asynccontextmanager
+    async def _open_node(self) -> AsyncIterator[Node]:
+        with ExitStack() as stack:
+            async with open_node(
+                port=None,
+                version=self._plan.version,
+                path=stack.enter_context(file()) if self._persists else None,
+                now=_calendar,
+                random=chance(self._seed, "node"),
+                run_sync=Disk(chance(self._seed, "disk")),
+            ) as node:
+                yield node
 
     async def _act(self) -> None:
         async with trio.open_nursery() as self._helpers:

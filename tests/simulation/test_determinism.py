@@ -64,6 +64,8 @@ def test_seeds_are_different_days_and_do_not_depend_on_those_before() -> None:
     digests = [simulate(seed).trace.digest() for seed in (1, 2, 3)]
     assert len(set(digests)) == 3
     assert digests[::-1] == [simulate(seed).trace.digest() for seed in (3, 2, 1)]
+    persisted = [simulate(3, persists=True).trace.digest() for _ in range(2)]
+    assert persisted[0] == persisted[1] != digests[2]
 
 
 @pytest.mark.parametrize("seeds", [FEW, pytest.param(MANY, marks=pytest.mark.long)], ids=len)

@@ -1,4 +1,4 @@
-"""The days of the first 150 seeds, and of those that ever failed."""
+"""The days of the first 150 seeds, of some with a node that keeps its log, and of those that ever failed."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ from tests.simulation.simulation import simulate
 if TYPE_CHECKING:
     from tests.simulation.simulation import Outcome
 
-SEEDS, CHUNK = 150, 10
+SEEDS, PERSISTED, CHUNK = 150, 40, 10
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, CHUNK))
 def test_whatever_breaks_it_comes_right(first: int) -> None:
     for seed in range(first, first + CHUNK):
         must_be_good(simulate(seed))
+
+
+@pytest.mark.parametrize("first", range(0, PERSISTED, CHUNK))
+def test_nor_does_it_matter_whether_the_node_keeps_its_log(first: int) -> None:
+    for seed in range(first, first + CHUNK):
+        must_be_good(simulate(seed, persists=True))
 
 
 @pytest.mark.parametrize("seed", FAILED)

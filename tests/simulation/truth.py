@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from trio_extreme import Position
 from trio_extreme.embedded.records import Place as LogPlace
+from trio_extreme.embedded.sqlite_storage import SqliteStorage
 from trio_extreme.values import ALL
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ class Fact(NamedTuple):
 
 
 class Truth:
-    """What is stored, at this moment."""
+    """What is stored, at this moment.
+
+    Of a node with a file, what is `sure` is in it: a crash takes the rest, and nobody was told of that.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -43,6 +47,12 @@ class Truth:
         records = self._store.records(source)
         return [Fact(record.number, record.id, self._is_lasting(record, len(records))) for record in records]
 
+    def sure_facts(self, source: str) -> list[Fact]:
+        """Those that no crash can take: what everybody must be able to see."""
+        if source == ALL:
+            return [fact for fact in self.facts(source) if fact.place < Position(self._sure_end, 0)]
+        return self.facts(source)[: self._sure_count(source)]
+
     def log(self) -> Sequence[Record]:
         """Every event there is, in the order in which they were written."""
         return self._store.log.forward(LogPlace(0, 0), _EVERYTHING).records
@@ -52,6 +62,18 @@ class Truth:
         if source == ALL:
             return Position(self._store.log.end, self._store.log.end)
         return len(self._store.records(source))
+
+    def sure_place(self, source: str) -> Place:
+        """Where the next event will be at the earliest, whatever a crash takes."""
+        return Position(self._sure_end, self._sure_end) if source == ALL else self._sure_count(source)
+
+    @property
+    def _sure_end(self) -> int:
+        storage = self._store.storage
+        return storage._durable_end if isinstance(storage, SqliteStorage) else storage.end
+
+    def _sure_count(self, stream: str) -> int:
+        return sum(record.commit < self._sure_end for record in self._store.records(stream))
 
     def is_buried(self, source: str) -> bool:
         """Whether the stream was deleted for ever."""

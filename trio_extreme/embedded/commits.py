@@ -94,6 +94,11 @@ class Commits:
         return f"<Commits: {self.written - self.durable} to come>"
 
     @property
+    def are_needed(self) -> bool:
+        """Whether there is a file."""
+        return self._storage is not None
+
+    @property
     def written(self) -> int:
         """How many changes were made."""
         return 0 if self._storage is None else self._storage.written

@@ -198,9 +198,10 @@ class Node:
             async with open_plain_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._timetable.run)
-                nursery.start_soon(self._commits.run)
-                # What a new log begins with.
-                await self._commits.pass_by()
+                if self._commits.are_needed:
+                    nursery.start_soon(self._commits.run)
+                    # What a new log begins with.
+                    await self._commits.pass_by()
                 if self._service.projections is not None:
                     self._service.projections.wake()
                 await self._listen(nursery, port, http_port)

@@ -242,21 +242,23 @@ class SqliteStorage:
         return group
 
     def commit(self, group: Group) -> None:
-        """Wait until a power cut would leave the group."""
-        self._writer.commit()
-        group.is_committed = True
+        """Wait until a power cut would leave the group, unless it was lost meanwhile."""
+        if group.claim():
+            self._writer.commit()
+            group.is_committed = True
 
     def settle(self, group: Group) -> None:
-        """It was committed."""
-        self._durable_end, self.durable = group.end, group.number
+        """It was given to `commit`."""
+        if group.is_committed:
+            self._durable_end, self.durable = group.end, group.number
         self._in_flight = None
 
     def crash(self) -> None:
-        """See `Storage`. What is being written may be in the file then or not; here it will be."""
+        """See `Storage`. What is being committed at this moment is not lost."""
         in_flight = self._in_flight
         self._reader.close()
         self._open_reader()
-        if in_flight is None:
+        if in_flight is None or in_flight.claim():
             self.written = self.durable
         else:
             self._in_flight = in_flight

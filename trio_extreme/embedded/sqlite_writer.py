@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager
 from itertools import chain, repeat
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from trio_extreme.embedded.records import Place
@@ -43,6 +44,7 @@ class Group:
         #: What the storage's `end`, `last` and `written` were when nothing more was added.
         self.end = self.last = self.number = 0
         self.is_committed = False
+        self._claim = Lock()
 
     def __repr__(self) -> str:
         return f"<Group of {self.size} bytes, up to {self.end}>"
@@ -50,6 +52,10 @@ class Group:
     def close(self, end: int, last: int, number: int) -> None:
         """Nothing more is added."""
         self.end, self.last, self.number = end, last, number
+
+    def claim(self) -> bool:
+        """Whether nobody did this before: either it is committed, perhaps in another thread, or a crash loses it."""
+        return self._claim.acquire(blocking=False)
 
     @property
     def begin(self) -> int:
@@ -77,6 +83,9 @@ class Writer:
     def insert(self, group: Group) -> None:
         """Write a group, without committing it. Raises `StorageError`."""
         with self._failing():
+            if self._db.in_transaction:
+                # A group that was lost.
+                self._db.execute("ROLLBACK")
             self._db.execute("BEGIN IMMEDIATE")
             keys = group.stream_keys
             records = group.tail.forward(Place(0, 0), _EVERYTHING)
