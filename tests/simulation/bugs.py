@@ -25,7 +25,7 @@ from trio_extreme.operations.following import LogTrack, StreamTrack
 from trio_extreme.operations.writing import Append
 from trio_extreme.outbox import Outbox
 from trio_extreme.session import Session
-from trio_extreme.subscriptions import Subscription
+from trio_extreme.subscriptions import SingleSubscription
 from trio_extreme.values import NO_STREAM, Position
 from trio_extreme.wire.schema import WriteEvents
 
@@ -127,15 +127,15 @@ def caught_up_twice() -> Iterator[None]:
 @bug
 def tombstone_ends_the_log() -> Iterator[None]:
     """The tombstone of any stream ends a subscription to all of them."""
-    without_tombstone = Subscription._without_tombstone
+    without_tombstone = SingleSubscription._without_tombstone
 
-    def end(self: Subscription[Any], messages: Any, ending: Any) -> Any:
+    def end(self: SingleSubscription[Any], messages: Any, ending: Any) -> Any:
         for index, message in enumerate(messages):
             if message.event.event_type == TOMBSTONE_TYPE:
                 return messages[:index], StreamDeleted(self._stream)
         return without_tombstone(self, messages, ending)
 
-    with patch.object(Subscription, "_without_tombstone", end):
+    with patch.object(SingleSubscription, "_without_tombstone", end):
         yield
 
 
