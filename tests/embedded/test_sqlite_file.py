@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from trio.testing import MockClock
 
+MALFORMED = r"is damaged \(.*malformed\): put a backup"
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -264,7 +266,9 @@ def test_a_disk_without_room_for_a_new_file(tmp_path: Path, monkeypatch: pytest.
 # Damage that is found later
 
 
-async def test_damage_ends_the_node_and_is_no_bad_request(tmp_path: Path, autojump_clock: MockClock) -> None:
+@pytest.fixture
+async def damaged(tmp_path: Path, autojump_clock: MockClock) -> Path:
+    """A file of which the beginning is fine, and most of the rest is not."""
     path = tmp_path / "node.db"
     async with open_node(port=None, path=path, run_sync=run_inline) as node:
         talk = await talk_to(node)
@@ -273,9 +277,13 @@ async def test_damage_ends_the_node_and_is_no_bad_request(tmp_path: Path, autoju
     with path.open("r+b") as file:
         file.seek(20 * 4096)
         file.write(b"\xff" * 4096 * 100)
+    return path
+
+
+async def test_damage_ends_the_node_and_is_no_bad_request(damaged: Path) -> None:
     replies = []
-    with pytest.raises(StorageError, match=r"is damaged \(.*malformed\): put a backup") as caught:  # noqa: PT012 - of the block
-        async with open_node(port=None, path=path, run_sync=run_inline) as node:
+    with pytest.raises(StorageError, match=MALFORMED) as caught:  # noqa: PT012 - of the block
+        async with open_node(port=None, path=damaged, run_sync=run_inline) as node:
             # Two at once find it, and one error is told.
             talks = [await talk_to(node) for _ in range(2)]
             for talk in talks:
@@ -283,8 +291,14 @@ async def test_damage_ends_the_node_and_is_no_bad_request(tmp_path: Path, autoju
                 await talk.tell(Command.READ_ALL_EVENTS_FORWARD, read_log())
             for talk in talks:
                 replies += await talk.hear_for(5)
-    assert caught.value.path == str(path)
+    assert caught.value.path == str(damaged)
     assert {reply and reply.command for reply in replies} <= {None}
+
+
+async def test_damage_that_projections_find_ends_the_node(damaged: Path) -> None:
+    with pytest.raises(StorageError, match=MALFORMED):
+        async with open_node(port=None, path=damaged, projections=True, run_sync=run_inline):
+            await trio.sleep_forever()
 
 
 async def test_a_file_may_be_named_by_anything_that_names_files(
