@@ -21,6 +21,7 @@ from trio_extreme.line import Line
 from trio_extreme.mailbox import Mailbox
 from trio_extreme.notices import CaughtUp
 from trio_extreme.operations.base import Resend
+from trio_extreme.operations.filtered_following import FilteredLogTrack
 from trio_extreme.operations.following import LogTrack, StreamTrack
 from trio_extreme.operations.writing import Append
 from trio_extreme.outbox import Outbox
@@ -148,6 +149,18 @@ def unbounded_mailbox() -> Iterator[None]:
         init(self, 10**9, 10**12, on_overflow)
 
     with patch.object(Mailbox, "__init__", boundless):
+        yield
+
+
+@bug
+def exclusive_after_checkpoint() -> Iterator[None]:
+    """Who goes on after a place between events leaves out the event that has come to be right there."""
+    init = FilteredLogTrack.__init__
+
+    def leave_out(self: FilteredLogTrack, place: Position, *args: Any, **options: Any) -> None:
+        init(self, Position(place.commit, place.commit) if place.inclusive else place, *args, **options)
+
+    with patch.object(FilteredLogTrack, "__init__", leave_out):
         yield
 
 

@@ -5,7 +5,7 @@ was never sent, is not there. What nobody knows is there once and whole, or not 
 
 Catch-up consumers: what they saw is in the order of its places, each once, as it is stored, and nothing is missing that
 could be read the whole time. In streams that nobody deletes or truncates that is exactly the stream. `CaughtUp` never
-comes twice in a row, and no gap is ever possible.
+comes twice in a row, and no gap is ever possible. Where a filter chooses, all before a `Checkpoint` was seen before it.
 
 Live consumers: the same, but that events may be missing where a possible gap was told, and after the last of those
 whose subscription was dropped.
@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING
 import trio
 
 from tests.sessions.story import client_tasks
-from tests.simulation.consumers import Heard
+from tests.simulation.consumers import Heard, Seen
 from tests.simulation.followers import CatchUp
 from tests.simulation.ledger import in_words
 from tests.simulation.truth import Truth
 from trio_extreme import DeleteResult, WriteResult
-from trio_extreme.notices import CaughtUp, Reconnected, StreamMissing
+from trio_extreme.notices import CaughtUp, Checkpoint, Reconnected, StreamMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,10 +120,11 @@ def check_deletes(ledger: Ledger, truth: Truth) -> Iterator[str]:
 
 def check_consumer(consumer: Consumer, truth: Truth) -> Iterator[str]:
     """What is wrong with what one consumer saw."""
-    stored = {fact.place: fact.id for fact in truth.facts(consumer.stream)}
+    stored = {fact.place: fact.id for fact in consumer.facts()}
     for period in consumer.periods:
         yield from _check_events(period, stored)
         yield from _check_notices(consumer, period)
+        yield from _check_places(period, stored)
         if missing := consumer.missing(period):
             yield f"never came: {_some(missing)}"
     if truth.is_buried(consumer.stream) and consumer.is_mourning:
@@ -153,12 +154,27 @@ def _check_notices(consumer: Consumer, period: Period) -> Iterator[str]:
             yield "has all there is, and was not told that it has caught up"
 
 
+def _check_places(period: Period, stored: dict[Place, bytes]) -> Iterator[str]:
+    """A place between events: all that is chosen before it was seen before it was told, and it is no way back."""
+    seen: list[Place] = []
+    for entry in period.history:
+        if isinstance(entry, Seen):
+            seen.append(entry.place)
+        elif isinstance(entry.notice, Checkpoint):
+            told = entry.notice.position
+            before = {place for place in stored if period.first_wanted <= place < told}
+            if missing := sorted(before - set(seen)):
+                yield f"was told {told}, and had not seen {_some(missing)}"
+            if seen and told <= seen[-1]:
+                yield f"was told {told} after {seen[-1]}"
+
+
 def _is_caught_up(period: Period) -> bool:
     """Whether it was told so since it last had to catch up: as another subscription, or because it was interrupted."""
     told = False
     for entry in period.history:
         if isinstance(entry, Heard):
-            told = isinstance(entry.notice, CaughtUp) or (told and isinstance(entry.notice, StreamMissing))
+            told = isinstance(entry.notice, CaughtUp) or (told and isinstance(entry.notice, StreamMissing | Checkpoint))
     return told
 
 

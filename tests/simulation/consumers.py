@@ -144,10 +144,14 @@ class Consumer(Workload):
         """Seconds between these moments in which it was busy with events, and did not ask for more."""
         return sum(seconds for began, seconds in self._busy if start <= began + seconds and began <= end)
 
+    def facts(self) -> list[Fact]:
+        """What there is for it to see, at this moment."""
+        return self.truth.facts(self.stream)
+
     def wanted(self, period: Period) -> list[Fact]:
-        """What there is for it to see, and has not been seen."""
+        """What of it has not been seen."""
         seen = {entry.place for entry in period.history if isinstance(entry, Seen)}
-        facts = self.truth.facts(self.stream)
+        facts = self.facts()
         if isinstance(period.error, StreamDeleted):
             # Who reads on once the stream is gone finds nothing more.
             last = period.seen[-1].place if period.seen else None

@@ -1,4 +1,4 @@
-"""The two kinds of consumers: those that must see everything, and those that see what comes while they look."""
+"""The kinds of consumers: those that must see everything, or all that a filter leaves; those that see what comes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import trio
 
 from tests.simulation.consumers import Consumer, Enough, Heard, Period, Seen
 from trio_extreme import END, START, Position
-from trio_extreme.notices import Reconnected
+from trio_extreme.notices import Checkpoint, Reconnected
 from trio_extreme.values import ALL
 
 if TYPE_CHECKING:
-    from tests.simulation.truth import Place
+    from tests.simulation.choices import Choice
+    from tests.simulation.truth import Fact, Place
     from tests.simulation.workloads import Stage
 
 
@@ -23,6 +24,8 @@ class CatchUp(Consumer):
         super().__init__(stage, source)
         self._restlessness = self.random.choice((0.0, 0.0, 0.02))
         self._place: dict[str, Any] = {}
+        #: What it says beside the place.
+        self._options: dict[str, Any] = {}
         self.grant(self.client.settings.buffer_events, self.client.settings.buffer_bytes)
 
     def missing(self, period: Period) -> list[Place]:
@@ -41,8 +44,8 @@ class CatchUp(Consumer):
     def open(self) -> Any:
         self._place = self._go_on() if self.periods else self._begin()
         self.note(f"subscribes with {self._place}")
-        conn = self.client.conn
-        return conn.subscribe_all(**self._place) if self.stream == ALL else conn.subscribe(self.stream, **self._place)
+        conn, options = self.client.conn, self._place | self._options
+        return conn.subscribe_all(**options) if self.stream == ALL else conn.subscribe(self.stream, **options)
 
     def entered(self) -> None:
         if self._place.get("start") is END:
@@ -71,15 +74,44 @@ class CatchUp(Consumer):
 
     def _go_on(self) -> dict[str, Any]:
         """Where the last subscription was when it ended."""
-        seen = self.periods[-1].seen
+        kept = [place for entry in self.periods[-1].history if (place := self.place_of(entry)) is not None]
         self.periods[-1].history.append(Heard(trio.current_time(), None))
-        return {"after": seen[-1].place} if seen else self._place
+        return {"after": kept[-1]} if kept else self._place
+
+    def place_of(self, entry: Seen | Heard) -> Place | None:
+        """The place to go on after, if there is one to keep."""
+        return entry.place if isinstance(entry, Seen) else None
 
     async def work(self) -> None:
         await super().work()
-        seen = self.periods[-1].history and isinstance(self.periods[-1].history[-1], Seen)
-        if seen and not self.is_calm and self.random.random() < self._restlessness:
+        history = self.periods[-1].history
+        kept = history and self.place_of(history[-1]) is not None
+        if kept and not self.is_calm and self.random.random() < self._restlessness:
             raise Enough
+
+
+class Filtered(CatchUp):
+    """What a filter leaves of the log. It keeps the places between events too, and goes on after them."""
+
+    def __init__(self, stage: Stage, choice: Choice) -> None:
+        super().__init__(stage, ALL)
+        self._choice = choice
+        self._options = {"filter": choice.filter}
+        self._restlessness = self.random.choice((0.0, 0.05, 0.3))
+        self.style = self.random.choice(("notices", "notices", "notices", self.style))
+
+    def __repr__(self) -> str:
+        return f"{super().__repr__()} with {self._choice.filter!r}"
+
+    def facts(self) -> list[Fact]:
+        """What it chooses."""
+        return self.truth.chosen(self._choice.chooses)
+
+    def place_of(self, entry: Seen | Heard) -> Place | None:
+        """An event's own, or one that was told."""
+        if isinstance(entry, Heard) and isinstance(entry.notice, Checkpoint):
+            return entry.notice.position
+        return super().place_of(entry)
 
 
 class Live(Consumer):

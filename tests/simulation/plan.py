@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from tests.simulation.choices import CHOICES
 from tests.simulation.determinism import chance
-from tests.simulation.followers import CatchUp, Live
-from tests.simulation.readers import Pinger, Reader
+from tests.simulation.followers import CatchUp, Filtered, Live
+from tests.simulation.readers import FilteredReader, Pinger, Reader
 from tests.simulation.writers import (
     Contender,
     Crowd,
@@ -49,8 +50,10 @@ class Plan(NamedTuple):
 def make_plan(seed: int) -> Plan:
     """The plan of a seed."""
     random = chance(seed, "plan")
+    version = random.choice(("4.1.1", "4.1.1", "3.9.4"))
+    filters = _filters(seed)
     return Plan(
-        version=random.choice(("4.1.1", "4.1.1", "3.9.4")),
+        version=version if filters is None else filters.choice((version, "20.10", "20.10", "23.10")),
         settings=tuple(_settings(random) for _ in range(random.choice((1, 1, 2)))),
         calm_at=random.choice((5.0, 12.0, 25.0)),
         fault_rate=random.choice((0.0, 0.1, 0.3, 0.6)),
@@ -109,7 +112,20 @@ def cast(seed: int, stage: Callable[[Random], Stage]) -> tuple[list[Workload], l
         random.choice((CatchUp, CatchUp, CatchUp, Live, Live))(on_stage(), random.choice((*streams, "sole", ALL)))
         for _ in range(random.randint(2, 7))
     ]
+    if (filters := _filters(seed)) is not None:
+        # Drawn apart, so that the days without them stay what they were.
+        consumers += [
+            Filtered(stage(chance(seed, f"filtered {number}")), filters.choice(CHOICES))
+            for number in range(filters.randint(1, 3))
+        ]
+        writers.append(FilteredReader(stage(chance(seed, "filtered reader")), filters.choice(CHOICES), 5))
     return writers, consumers
+
+
+def _filters(seed: int) -> Random | None:
+    """Chance for who filters, on the days on which anybody does."""
+    filters = chance(seed, "what is chosen")
+    return filters if filters.random() < 0.3 else None
 
 
 def _writers_of(stream: str, random: Random, on_stage: Callable[[], Stage]) -> list[Workload]:

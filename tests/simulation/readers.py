@@ -14,6 +14,9 @@ from trio_extreme.notices import Closed, Connected, Lost, Reconnecting
 from trio_extreme.values import ALL
 
 if TYPE_CHECKING:
+    from typing import Any
+
+    from tests.simulation.choices import Choice
     from tests.simulation.truth import Fact
     from tests.simulation.workloads import Stage
     from trio_extreme import Event
@@ -35,6 +38,13 @@ class Reader(Workload):
         super().__init__(stage, source)
         self._reads = reads
         self._truth = Truth(stage.store)
+        self._options: dict[str, Any] = {}
+
+    def _facts(self) -> list[Fact]:
+        return self._truth.facts(self.stream)
+
+    def _sure_facts(self) -> list[Fact]:
+        return self._truth.sure_facts(self.stream)
 
     async def run(self) -> None:
         for _ in range(self._reads):
@@ -45,8 +55,8 @@ class Reader(Workload):
 
     async def _read(self) -> None:
         backwards, ahead = self.random.random() < 0.3, self.random.random() < 0.3
-        before = self._truth.sure_facts(self.stream)
-        options = {"backwards": backwards, "page_size": self.random.choice((1, 3, 500))}
+        before = self._sure_facts()
+        options = self._options | {"backwards": backwards, "page_size": self.random.choice((1, 3, 500))}
         conn = self.client.conn
         reader = conn.read_all(**options) if self.stream == ALL else conn.read_stream(self.stream, **options)
         if ahead:
@@ -58,10 +68,26 @@ class Reader(Workload):
 
     def _compare(self, events: list[Event], before: list[Fact]) -> None:
         """All that was there before was read, and whatever was read was there after, in order and without a gap."""
-        after = self._truth.facts(self.stream)
+        after = self._facts()
         read = [(event.checkpoint, event.id.bytes_le) for event in events]
         if len(read) < len(before) or read != [(fact.place, fact.id) for fact in after[: len(read)]]:
             self.client.trace.problem(f"{self!r} read {len(read)} of {len(before)} to {len(after)}, or others")
+
+
+class FilteredReader(Reader):
+    """Reads what a filter leaves of the log."""
+
+    def __init__(self, stage: Stage, choice: Choice, reads: int) -> None:
+        super().__init__(stage, ALL, reads)
+        self._choice = choice
+        self._options = {"filter": choice.filter}
+
+    def _facts(self) -> list[Fact]:
+        return self._truth.chosen(self._choice.chooses)
+
+    def _sure_facts(self) -> list[Fact]:
+        sure = {fact.place for fact in self._truth.sure_facts(ALL)}
+        return [fact for fact in self._facts() if fact.place in sure]
 
 
 class Pinger(Workload):

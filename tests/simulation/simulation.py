@@ -11,7 +11,7 @@ clock that jumps, and is the same each time.
 | `weather`, `network` | what befalls connections; how it does |
 | `client`, `wire`, `ledger` | the library's connection, watched: what is called, what is sent, what callers are told |
 | `workloads`, `writers`, `readers` | what a program does, and comes to an end |
-| `consumers`, `followers` | what a program does without an end: subscriptions, and what they saw |
+| `consumers`, `followers`, `choices` | what a program does without an end: subscriptions, and what they saw; filters |
 | `disk` | what a node with a file waits for |
 | `truth`, `checker` | what the node really holds; what must be true of all the others then |
 | `trace`, `report` | all that happened; what is shown of it |
@@ -29,13 +29,15 @@ writes goes through `Client`, so that the ledger knows of it; what it sees is ju
 from __future__ import annotations
 
 import traceback
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
+from unittest.mock import patch
 
 import trio
 from trio.testing import MockClock
 
 from tests.simulation.checker import check_everything, check_nothing_is_left
+from tests.simulation.choices import EVENTS
 from tests.simulation.client import Client
 from tests.simulation.determinism import Livelock, Stalls, chance, run_deterministically
 from tests.simulation.disk import Disk, file
@@ -52,7 +54,7 @@ from trio_extreme.embedded import open_node
 from trio_extreme.embedded.faults import PLAYED
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
@@ -82,12 +84,21 @@ class Outcome(NamedTuple):
 def simulate(seed: int, *, persists: bool = False) -> Outcome:
     """Run the day of this seed; with a node that keeps its log in a file, it is another day."""
     simulation = Simulation(seed, persists=persists)
-    with log_into(simulation.trace):
+    with log_into(simulation.trace), _places_told_often():
         try:
             run_deterministically(seed, simulation.clock, simulation.run)
         except Exception:  # noqa: BLE001 - whatever it is, it is this seed's
             simulation.trace.problems.append(f"the run ended with\n{traceback.format_exc()}")
     return Outcome(seed, simulation.trace.problems, simulation.trace, persists)
+
+
+@contextmanager
+def _places_told_often() -> Iterator[None]:
+    with (
+        patch("trio_extreme.operations.filtering.CHECKPOINT_INTERVAL", EVENTS),
+        patch("trio_extreme.filtered.CHECKPOINT_INTERVAL", EVENTS),
+    ):
+        yield
 
 
 class Simulation:

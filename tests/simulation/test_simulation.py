@@ -60,6 +60,9 @@ UNLUCKY = {
     "one that was ahead": "AheadOfServer(",
     "one that was too slow": "live_buffer_",
     "one that went on later": "has enough of it",
+    "a server that filters": "FILTERED_SUBSCRIBE_TO_STREAM",
+    "one that does not": "does not filter",
+    "a place between events": "Checkpoint(",
     "a call whose connection was left": "ConnectionClosed",
 }
 

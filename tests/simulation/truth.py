@@ -11,7 +11,7 @@ from trio_extreme.embedded.sqlite_storage import SqliteStorage
 from trio_extreme.values import ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from trio_extreme.embedded.records import Record
     from trio_extreme.embedded.store import Store
@@ -52,6 +52,10 @@ class Truth:
         if source == ALL:
             return [fact for fact in self.facts(source) if fact.place < Position(self._sure_end, 0)]
         return self.facts(source)[: self._sure_count(source)]
+
+    def chosen(self, chooses: Callable[[Record], bool]) -> list[Fact]:
+        """The events of the log that a filter leaves, in order."""
+        return [Fact(_position(record), record.id, lasting=True) for record in self.log() if chooses(record)]
 
     def log(self) -> Sequence[Record]:
         """Every event there is, in the order in which they were written."""
