@@ -105,12 +105,12 @@ class Connection:
     """A connection to Event Store; made by `open_connection`, and shared by as many tasks as like.
 
     Every verb that asks the server may raise, beside what its own docstring names: `InvalidArgument` before anything is
-    sent, `AccessDenied` and `NotAuthenticated`, `NotReady` and `NotMaster`, `BadRequest`, `Unsupported` where the
-    server is too old for it, `OperationTimedOut` after `operation_timeout`, `ConnectFailed` and `ConnectionClosed`
-    where there is no connection any more, `ConnectionLost` where it broke twice over this very request, and
-    `ProtocolError`. While the connection is down, calls wait for it; the time counts. `credentials` asks as somebody
-    else than the settings say. Cancelling a call is safe: the connection goes on, what was not sent yet never is, and
-    the answer to what was sent is thrown away.
+    sent, and `ReadOnly` where the settings say so; `AccessDenied` and `NotAuthenticated`, `NotReady` and `NotMaster`,
+    `BadRequest`, `Unsupported` where the server is too old for it, `OperationTimedOut` after `operation_timeout`,
+    `ConnectFailed` and `ConnectionClosed` where there is no connection any more, `ConnectionLost` where it broke twice
+    over this very request, and `ProtocolError`. While the connection is down, calls wait for it; the time counts.
+    `credentials` asks as somebody else than the settings say. Cancelling a call is safe: the connection goes on, what
+    was not sent yet never is, and the answer to what was sent is thrown away.
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -23,10 +23,12 @@ from trio_extreme.notices import CaughtUp
 from trio_extreme.operations.base import Resend
 from trio_extreme.operations.filtered_following import FilteredLogTrack
 from trio_extreme.operations.following import LogTrack, StreamTrack
+from trio_extreme.operations.transactions import WriteTransaction
 from trio_extreme.operations.writing import Append
 from trio_extreme.outbox import Outbox
 from trio_extreme.session import Session
 from trio_extreme.subscriptions import SingleSubscription
+from trio_extreme.transactions import Transaction
 from trio_extreme.values import NO_STREAM, Position
 from trio_extreme.wire.schema import WriteEvents
 
@@ -233,6 +235,31 @@ def no_stream_taken_for_a_number() -> Iterator[None]:
             self.resend = Resend.SAME_IDS
 
     with patch.object(Append, "__init__", trust_the_version):
+        yield
+
+
+@bug
+def committed_after_an_error() -> Iterator[None]:
+    """The block of a transaction that ends by an error commits what there is."""
+    leave = Transaction.__aexit__
+
+    async def commit(self: Transaction, kind: Any, error: Any, traceback: Any) -> None:
+        await leave(self, None, None, None)
+
+    with patch.object(Transaction, "__aexit__", commit):
+        yield
+
+
+@bug
+def written_to_a_transaction_twice() -> Iterator[None]:
+    """A write to a transaction that got no answer is sent again."""
+    init = WriteTransaction.__init__
+
+    def repeat(self: WriteTransaction, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        self.resend = Resend.AGAIN
+
+    with patch.object(WriteTransaction, "__init__", repeat):
         yield
 
 

@@ -92,7 +92,7 @@ def _check_result(call: Call, told: WriteResult, found: list[Record]) -> Iterato
         yield f"acknowledged with a wrong number of events: {call}: {told}"
     elif call.ids and (not found or (found[0].stream, found[0].number) != (call.stream, told.first)):
         yield f"acknowledged and not there: {call}: {told}, {found}"
-    elif found and told.position is not None and told.position.commit != found[-1].position:
+    elif found and told.position is not None and told.position.commit != found[-1].commit:
         yield f"acknowledged with a wrong position: {call}: {told}, {found[-1]}"
     if call.expected >= 0 and told.first != call.expected + 1:
         yield f"acknowledged after another number than was expected: {call}: {told}"

@@ -14,6 +14,7 @@ from trio_extreme import (
     ANY,
     ConnectionClosed,
     ConnectionLost,
+    InvalidTransaction,
     NotReady,
     OperationTimedOut,
     OutcomeUnknown,
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
 BAD_LUCK = (ConnectionLost, OperationTimedOut, OutcomeUnknown, NotReady)
 """What a network that breaks, or a node that restarts, may lead to; nothing of it may come after the calm."""
 
-REFUSALS = (WrongExpectedVersion, StreamDeleted, StreamNotFound)
-"""What the state of a stream may lead to."""
+REFUSALS = (WrongExpectedVersion, StreamDeleted, StreamNotFound, InvalidTransaction)
+"""What the state of a stream may lead to, or that somebody changed their mind."""
+
+_LEFT = "left without a commit"
 
 _PAGE = 0.5
 """Seconds that one page takes at most."""
@@ -114,6 +117,33 @@ class Client:
                 self._ledger.end(call, told)
             return result
 
+    async def transact(
+        self, stream: str, batches: Sequence[Sequence[NewEvent]], expected: int, *, commit: bool = True
+    ) -> WriteResult:
+        """An explicit transaction, written down as one append. Not `commit`: its block is left by an error."""
+        with self._in_time("transaction", calls=len(batches) + 2):
+            call = self._ledger.begin(self.name, "append", stream, expected, [e for batch in batches for e in batch])
+            told: Told = None
+            try:
+                told = result = await self._transact(stream, batches, expected, commit=commit)
+            except BaseException as error:
+                told = error
+                raise
+            finally:
+                self._ledger.end(call, told)
+            return result
+
+    async def _transact(
+        self, stream: str, batches: Sequence[Sequence[NewEvent]], expected: int, *, commit: bool
+    ) -> WriteResult:
+        async with self.conn.transaction(stream, expected=expected) as tx:
+            for batch in batches:
+                await tx.write(batch)
+            if not commit:
+                raise InvalidTransaction(_LEFT)
+        assert tx.result is not None
+        return tx.result
+
     async def delete(self, stream: str, *, hard: bool = False) -> DeleteResult:
         """`Connection.delete_stream` with ANY, written down."""
         with self._in_time("delete"):
@@ -139,7 +169,7 @@ class Client:
             return await self.conn.last_number(stream)
 
     @contextmanager
-    def _in_time(self, verb: str) -> Iterator[None]:
+    def _in_time(self, verb: str, calls: int = 1) -> Iterator[None]:
         """Every call ends within `operation_timeout`, and with an error that it may end with."""
         began = trio.current_time()
         try:
@@ -158,7 +188,7 @@ class Client:
             raise
         finally:
             took = trio.current_time() - began - self.stalls.between(began, trio.current_time())
-            if took > self.settings.operation_timeout + _GRAIN:
+            if took > calls * (self.settings.operation_timeout + _GRAIN):
                 self.trace.problem(f"{self.name}: {verb} took {took} s")
 
     def _check_bounds(self) -> None:

@@ -9,6 +9,7 @@ from tests.simulation.determinism import chance
 from tests.simulation.followers import CatchUp, Filtered, Live
 from tests.simulation.readers import FilteredReader, Pinger, Reader
 from tests.simulation.writers import (
+    Bookkeeper,
     Contender,
     Crowd,
     Linker,
@@ -106,6 +107,9 @@ def cast(seed: int, stage: Callable[[Random], Stage]) -> tuple[list[Workload], l
         if random.random() < likelihood:
             writers += _writers_of(stream, random, on_stage)
             streams.append(stream)
+    if books := _bookkeepers(seed, stage):
+        writers += books
+        streams.append("books")
     writers += [Reader(on_stage(), random.choice(("sole", "shared", ALL)), 10) for _ in range(random.choice((0, 1, 1)))]
     writers += [Pinger(on_stage(), "shared", 10) for _ in range(random.choice((0, 1)))]
     consumers = [
@@ -126,6 +130,20 @@ def _filters(seed: int) -> Random | None:
     """Chance for who filters, on the days on which anybody does."""
     filters = chance(seed, "what is chosen")
     return filters if filters.random() < 0.3 else None
+
+
+def _bookkeepers(seed: int, stage: Callable[[Random], Stage]) -> list[Workload]:
+    """Who writes in transactions; where nobody does, the day is what it was before there were any."""
+    random = chance(seed, "books")
+    if random.random() < 0.7:
+        return []
+    books: list[Workload] = [
+        Bookkeeper(stage(chance(seed, f"bookkeeper {number}")), "books", random.randint(3, 10))
+        for number in range(random.randint(1, 3))
+    ]
+    if random.random() < 0.5:
+        books.append(Rebirth(stage(chance(seed, "auditor")), "books", random.randint(2, 8)))
+    return books
 
 
 def _writers_of(stream: str, random: Random, on_stage: Callable[[], Stage]) -> list[Workload]:

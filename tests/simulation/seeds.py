@@ -29,6 +29,8 @@ FOUND_BY = {
     "any_resent_without_looking": 22,
     "no_stream_taken_for_a_number": 43,
     "sent_for_the_cancelled": 15,
+    "committed_after_an_error": 1,
+    "written_to_a_transaction_twice": 43,
     "doubt_forgotten": 1,
     "buffer_kept_across_sessions": 8,
     "heartbeats_behind_requests": 2,

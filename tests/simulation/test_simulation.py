@@ -52,6 +52,7 @@ UNLUCKY = {
     "an outcome that nobody knows": "OutcomeUnknown",
     "a call that is out of time": "OperationTimedOut",
     "a wrong version": "WrongExpectedVersion",
+    "a transaction": "left without a commit",
     "a cancelled call": "unknown: Cancelled",
     "a stream deleted for ever": "StreamDeleted",
     "a consumer that fell behind": "FellBehind()",

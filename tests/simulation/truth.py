@@ -90,7 +90,7 @@ class Truth:
     def _bounds_after(self, record: Record, count: int) -> Iterator[int]:
         """What the stream's metadata has hidden since: an event is written and its stream recreated in one step."""
         metadata = self._store.records(f"$${record.stream}")
-        before = [entry for entry in metadata if entry.position < record.position]
+        before = [entry for entry in metadata if entry.commit < record.commit]
         after = metadata[len(before) :]
         for entry in after or before[-1:]:
             settings = json.loads(entry.event.data)
@@ -100,4 +100,4 @@ class Truth:
 
 
 def _position(record: Record) -> Position:
-    return Position(record.position, record.position)
+    return Position(record.commit, record.position)

@@ -80,7 +80,7 @@ class Wire:
         for frame in frames:
             self._trace.note(f"{label} →", frame)
             self._check_id(frame)
-            if frame.command == Command.WRITE_EVENTS:
+            if frame.command in (Command.WRITE_EVENTS, Command.TRANSACTION_WRITE):
                 self._check_caller(label, frame)
         # What a session has to send when it has just ended is nothing.
         if frames:
@@ -89,12 +89,12 @@ class Wire:
 
     def _check_caller(self, label: str, frame: Frame) -> None:
         message = frame.message
-        assert isinstance(message, schema.WriteEvents)
+        assert isinstance(message, schema.WriteEvents | schema.TransactionWrite)
         calls = [self._ledger.waiting_for(event.event_id) for event in message.events]
         if None in calls:
             ids = ", ".join(event.event_id.hex()[:8] for event in message.events)
             self._trace.problem(f"sent for a caller who has gone: events {ids}")
-        elif calls and message.expected_version >= 0:
+        elif calls and isinstance(message, schema.WriteEvents) and message.expected_version >= 0:
             self._order.sends(label, frame.correlation, calls[0])
 
     def _check_id(self, frame: Frame) -> None:

@@ -129,6 +129,33 @@ class Pipeline(Workload):
             await self.client.append(self.stream, self.events(1), number)
 
 
+class Bookkeeper(Workload):
+    """Writes its entries in explicit transactions, bit by bit, and sometimes tears up what it has begun."""
+
+    def __init__(self, stage: Stage, stream: str, transactions: int) -> None:
+        super().__init__(stage, stream)
+        self._transactions = transactions
+        self._guess = int(NO_STREAM)
+
+    async def run(self) -> None:
+        for _ in range(self._transactions):
+            with suppress(*BAD_LUCK, *REFUSALS), self.impatience():
+                await self._enter()
+            await self.pause()
+
+    async def _enter(self) -> None:
+        batches = [self.events() for _ in range(self.random.randint(0, 3))]
+        expected = self.random.choice((ANY, ANY, NO_STREAM, self._guess, self._guess))
+        try:
+            result = await self.client.transact(self.stream, batches, expected, commit=self.random.random() < 0.8)
+            self._guess = result.last
+        except WrongExpectedVersion:
+            # Of a transaction no server says where the stream is.
+            last = await self.client.last_number(self.stream)
+            self._guess = NO_STREAM if last is None else last
+            raise
+
+
 class Rebirth(Workload):
     """Deletes its stream softly, now and then, and appends to it again."""
 
