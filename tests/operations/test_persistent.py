@@ -310,8 +310,8 @@ def test_what_is_to_become_of_them_and_why_goes_with_them() -> None:
     settlements.add(ids(1, 3), (NakAction.RETRY, "poison"))
     settlements.add(ids(1, 4), (NakAction.PARK, "poison"))
     assert taken(settlements) == [
-        ((NakAction.PARK, "poison"), [*ids(1), *ids(1, 4)]),
         (None, ids(1, 1)),
+        ((NakAction.PARK, "poison"), [*ids(1), *ids(1, 4)]),
         ((NakAction.PARK, ""), ids(1, 2)),
         ((NakAction.RETRY, "poison"), ids(1, 3)),
     ]

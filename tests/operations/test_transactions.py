@@ -178,7 +178,9 @@ def test_servers_that_did_not_agree_on_a_start(result: int) -> None:
 
 @pytest.mark.parametrize("result", TIMEOUTS)
 @pytest.mark.parametrize(
-    ("operation", "answer"), [(write(), added), (commit(), committed), (commit(None), committed)], ids=str
+    ("operation", "answer"),
+    [(write(), added), (commit(), committed), (commit(None), committed)],
+    ids=["write", "commit", "continued"],
 )
 def test_a_timeout_of_the_servers_is_no_failure(operation: Operation[Any], answer: Any, result: int) -> None:
     with pytest.raises(AskAgain) as caught:
