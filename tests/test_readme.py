@@ -51,4 +51,4 @@ def test_the_test_command_is_there_for_ci_to_find() -> None:
     assert marker in script
     (command,) = re.findall(rf"^{marker}\n```sh\n(.+)\n```$", README, re.MULTILINE)
     assert command.startswith("python")
-    assert command.endswith("-m pytest")
+    assert command.endswith("-m pytest -n 2")
