@@ -144,7 +144,9 @@ def finished(process: subprocess.Popen[bytes]) -> Result:
 
 
 _AT_TERMINAL = """
-import os, pty, sys
+import os, pty, signal, sys
+# Where the tests run in the background, a shell may have had Ctrl-C ignored.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 status = pty.spawn([sys.executable, "-m", "trio_extreme", *sys.argv[1:]])
 sys.exit(os.waitstatus_to_exitcode(status))
 """
