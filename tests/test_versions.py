@@ -571,6 +571,29 @@ async def add_and_commit(transaction: Transaction) -> None:
         await tx.write(new_events(1))
 
 
+@step("transaction", "subscribe_all", "subscribe")
+async def following_transactions(scene: Scene) -> None:
+    conn = scene.conn
+    async with conn.transaction("people", expected=ANY) as tx:
+        await tx.write(new_events(3))
+    start = trio.current_time()
+    async with conn.subscribe_all(page_size=2) as log, conn.subscribe("people") as events:
+        # That the log ends with a commit, which is no event, holds nobody up.
+        assert await hear(log, 4) == await hear(events, 4) == [0, 1, 2, CaughtUp()]
+        assert trio.current_time() - start < 0.5
+        async with conn.transaction("people", expected=2) as tx:
+            await tx.write(new_events(2))
+        first = await soon(log)
+        assert await take(log, 1) == [4]
+        assert await take(events, 2) == [3, 4]
+        scene.node.faults.kill_connections()
+        await conn.append("people", new_events(1))
+        assert await take(log, 1) == await take(events, 1) == [5]
+    # From the middle of a transaction on.
+    async with conn.subscribe_all(after=first.checkpoint) as log:
+        assert await hear(log, 3) == [4, 5, CaughtUp()]
+
+
 @step("transaction", "continue_transaction")
 async def transactions_that_are_refused(scene: Scene) -> None:
     conn = scene.conn

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 from tests.answers import record
 from tests.operations.logs import LOGS, START, Choices, Log, asked, at, places_of
 from trio_extreme.errors import StreamDeleted
-from trio_extreme.events import LogEvent, PushedEvent
+from trio_extreme.events import Events, LogEvent, PushedEvent
 from trio_extreme.operations.following import LogTrack, StreamTrack
 from trio_extreme.operations.reading import LogPage, StreamPage
 from trio_extreme.operations.subscribing import Confirmation
@@ -422,6 +422,44 @@ def test_nothing_to_read_before_what_is_pushed_of_the_log(place: Position) -> No
     assert track.reached
 
 
+def test_the_last_record_commits_a_transaction() -> None:
+    """Its events lie before it, at its commit position: all of them are read when a page brings nothing more."""
+    first, second, third = [Position(90, place) for place in (50, 60, 70)]
+    track = log_track(START)
+    track.take_page(transaction_page(first, second))
+    track.aim(Confirmation(90, None))
+    # There may be more of it; and that this server shows it, its last event must tell.
+    assert (track.reached, track.next) == (False, second)
+    assert places_of(track.take_page(transaction_page(second, third))) == [third]
+    assert not track.reached
+    track.take_page(nothing_behind(track))
+    assert track.reached
+    # What a page showed before tells nothing of what is aimed at later.
+    track.aim(Confirmation(90, None))
+    assert not track.reached
+
+
+def test_the_last_transaction_is_not_shown_yet() -> None:
+    """We had a part of it from another server, or before a restart."""
+    track = log_track(Position(90, 50))
+    track.aim(Confirmation(90, None))
+    track.take_page(nothing_behind(track))
+    assert not track.reached
+
+
+def nothing_behind(track: LogTrack) -> LogPage:
+    return LogPage(Events(LogEvent, ()), track.next, is_end=True, size=0, at=track.next)
+
+
+def transaction_page(*places: Position) -> LogPage:
+    messages = [
+        schema.ResolvedEvent(event=schema.EventRecord(), commit_position=place.commit, prepare_position=place.prepare)
+        for place in places
+    ]
+    end = Position(places[-1].commit, places[-1].prepare + 10)
+    return LogPage(Events(LogEvent, messages), end, is_end=False, size=0, at=START)
+
+
 def test_an_empty_log() -> None:
     track = log_track(START)
     track.aim(Confirmation(-1, None))
@@ -559,12 +597,15 @@ def some_run(choose: Choices, numbers: list[int]) -> list[int]:
 
 @given(st.data(), LOGS)
 def test_each_event_of_the_log_once(data: st.DataObject, places: list[Position]) -> None:
-    """As above; what a server pushes of the log has no gaps from what it confirmed on, which may show late or never."""
+    """As above; what a server pushes of the log has no gaps from what it confirmed on, which may show late or never.
+
+    A transaction shows as a whole: servers read it when they read its commit.
+    """
     choose, log, read = Choices(data), Log(places), list[Position]()
     begin = choose.number(0, len(places)) - 1
     track = log_track(places[begin] if begin >= 0 else START)
     confirmed = choose.number(0, len(places))
-    log.visible = choose.number(0, confirmed) if choose.flag() else confirmed
+    log.visible = with_transaction(places, choose.number(0, confirmed) if choose.flag() else confirmed)
     horizon = places[confirmed - 1].commit if confirmed else -1
     track.aim(Confirmation(horizon, None))
     read += read_to_end(choose, log, track)
@@ -589,6 +630,11 @@ def test_each_event_of_the_log_once(data: st.DataObject, places: list[Position])
             read += places_of(new)
     read += read_to_end(choose, log, track)
     assert read == places[begin + 1 :]
+
+
+def with_transaction(places: list[Position], count: int) -> int:
+    """So many events, and the rest of the transaction that the last of them is in."""
+    return count + len([place for place in places[count:] if count and place.commit == places[count - 1].commit])
 
 
 def read_to_end(choose: Choices, log: Log, track: LogTrack) -> list[Position]:

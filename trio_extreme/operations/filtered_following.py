@@ -73,7 +73,7 @@ class FilteredLogTrack(LogTrack):
         """
         if self._unproven:
             self._unproven = False
-            self._target = Position(place.commit, place.prepare)
+            self._aim_at(Position(place.commit, place.prepare))
             return True
         self._move_to(place)
         self._passed += events

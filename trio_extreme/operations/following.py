@@ -202,6 +202,9 @@ class LogTrack(Track[LogEvent, LogPage]):
         self._resolve_links = resolve_links
         self._require_master = require_master
         self._target = Position(-1, -1)
+        # The commit of the last event that a page showed since there is a target, and whether nothing was behind it.
+        self._shown = -1
+        self._at_end = False
         # Positions have holes, so nothing tells that an event is missing: where it may be, pages must be read again.
         self._unproven = False
         self._withheld: Sequence[ResolvedEvent] = ()
@@ -223,6 +226,9 @@ class LogTrack(Track[LogEvent, LogPage]):
         while known < len(events) and events[known].position <= self.place:
             known += 1
         self.next = page.next
+        self._at_end = not events
+        if events:
+            self._shown = events[-1].position.commit
         if known < len(events):
             self.place = events[-1].position
         if self.reached:
@@ -234,7 +240,7 @@ class LogTrack(Track[LogEvent, LogPage]):
         last = _position(messages[-1])
         if self._unproven:
             self._unproven = False
-            self._target = last
+            self._aim_at(last)
             self._withheld = messages
             return Pushed((), gap=True)
         known = 0
@@ -246,13 +252,24 @@ class LogTrack(Track[LogEvent, LogPage]):
 
     def aim(self, confirmation: Confirmation) -> None:
         """Up to the log's last position is to be read."""
-        self._target = Position(confirmation.last_commit, confirmation.last_commit)
+        self._aim_at(Position(confirmation.last_commit, confirmation.last_commit))
         self._withheld = ()
+
+    def _aim_at(self, target: Position) -> None:
+        """Inside the transaction that is aimed at, its last event that we had is read again: see `reached`."""
+        self._target = target
+        self._shown = -1
+        if self.place.commit == target.commit:
+            self.next = self.place
 
     @property
     def reached(self) -> bool:
         """Whether everything before what is pushed has been read."""
-        return self.next > self._target or self.place >= self._target
+        if self.next > self._target or self.place >= self._target:
+            return True
+        # The target may be the commit of an explicit transaction, and its events lie before that. Servers show all of
+        # them or none: this one has shown some, and has no more.
+        return self._at_end and self._shown == self._target.commit
 
     @property
     def withholds(self) -> bool:
