@@ -16,6 +16,7 @@ from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.errors import InvalidArgument, ProtocolError, Unsupported
 from trio_extreme.events import LogEvent
 from trio_extreme.notices import Checkpoint
+from trio_extreme.operations.filtered_following import FilteredLogTrack
 from trio_extreme.operations.filtering import (
     CHECKPOINT_INTERVAL,
     FilteredPages,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from trio_extreme.filter_support import FilterSupport
     from trio_extreme.filters import Filter
     from trio_extreme.operations.base import Operation
-    from trio_extreme.operations.filtered_following import FilteredLogTrack
     from trio_extreme.operations.reading import LogPage
     from trio_extreme.operations.subscribing import Subscribe
     from trio_extreme.values import Credentials, Position
@@ -137,34 +137,40 @@ class FilteredSubscription(CatchUpSubscription[LogEvent]):
     """
 
     __slots__ = ()
-    _track: FilteredLogTrack
+
+    @property
+    def _filtered(self) -> FilteredLogTrack:
+        assert isinstance(self._track, FilteredLogTrack)
+        return self._track
 
     @property
     def _support(self) -> FilterSupport:
         return self._engine.filter_support
 
     def _make_pager(self) -> Pager:
-        return FilteredPager(self._support, self._engine.calls, self._credentials, self._page_size, self._track.request)
+        return FilteredPager(
+            self._support, self._engine.calls, self._credentials, self._page_size, self._filtered.request
+        )
 
     def _accept(self, page: Any) -> None:
         super()._accept(page)
         self._tell_place(CHECKPOINT_INTERVAL)
 
     def _tell_place(self, least: int) -> None:
-        place = self._track.checkpoint(least)
+        place = self._filtered.checkpoint(least)
         if place is not None:
             self._out.append(Checkpoint(place))
 
-    async def _open(self, operation: Subscribe) -> None:
+    async def _open(self, operation: Subscribe) -> None:  # noqa: ASYNC910 - it waits for what the server says
         if self._support.known is None:
             await self._support.find_out(self._credentials, inf)
         if not self._support.known:
-            self._track.sieve = self._track.pages.sieve
+            self._filtered.sieve = self._filtered.pages.sieve
             await super()._open(operation)
             return
-        self._track.sieve = None
+        self._filtered.sieve = None
         try:
-            await super()._open(SubscribeFiltered(self._track.pages.filter, resolve_links=self._resolve_links))
+            await super()._open(SubscribeFiltered(self._filtered.pages.filter, resolve_links=self._resolve_links))
         except Unsupported:
             self._support.lacks_it()
 
@@ -189,6 +195,6 @@ class FilteredSubscription(CatchUpSubscription[LogEvent]):
         except ProtocolError as error:
             self._ended(error)
             return
-        if self._track.pass_by(place):
+        if self._filtered.pass_by(place):
             self._fill_gap()
         self._tell_place(0)
