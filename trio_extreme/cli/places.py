@@ -14,6 +14,7 @@ from trio_extreme.values import ALL, END, MAX_NUMBER, START, Place, Position
 
 if TYPE_CHECKING:
     from trio_extreme.client import Connection
+    from trio_extreme.filters import Filter
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,9 @@ def _number(text: str) -> int | FromEnd:
 
 
 async def find_start(
-    conn: Connection, stream: str, place: int | Position | Place | FromEnd | None
+    conn: Connection, stream: str, place: int | Position | Place | FromEnd | None, chosen: Filter | None = None
 ) -> int | Position | Place | None:
-    """The place, where a number of events from the end is looked up."""
+    """The place, where a number of events from the end is looked up: of those that are chosen, in the log."""
     await trio.lowlevel.checkpoint()
     if not isinstance(place, FromEnd):
         return place
@@ -52,7 +53,7 @@ async def find_start(
         last = await conn.last_number(stream)
         return START if last is None else max(0, last + 1 - place.count)
     first: Position | None = None
-    async for event in conn.read_all(backwards=True, count=place.count):
+    async for event in conn.read_all(backwards=True, count=place.count, filter=chosen):
         first = event.position
     return START if first is None else first
 

@@ -11,6 +11,7 @@ import trio
 
 from trio_extreme.cli import output
 from trio_extreme.cli.connecting import Target, find_target, url_option
+from trio_extreme.cli.filtering import expression_explained, filter_options, make_filter
 from trio_extreme.cli.places import check_place, find_start, parse_place, place_words
 from trio_extreme.cli.running import log_shown, notice, run
 from trio_extreme.cli.streams import stream_argument
@@ -25,6 +26,7 @@ from trio_extreme.values import ALL, END
 if TYPE_CHECKING:
     from trio_extreme.catching_up import CatchUpSubscription
     from trio_extreme.client import Connection
+    from trio_extreme.filters import Filter
     from trio_extreme.settings import Settings
 
     Item: TypeAlias = Event | Notice | TrioExtremeError
@@ -37,7 +39,7 @@ _WORDS: dict[type[Notice], str] = {
     FellBehind: "events came faster than they were printed; reading them from the store until this has caught up",
     Reconnected: "connected again; nothing was missed",
     StreamMissing: "the stream has never been written, or was deleted; waiting for its first event",
-    # AheadOfServer is told by the log, and `log_shown` shows it.
+    # AheadOfServer is told by the log, and `log_shown` shows it; a place between events is nothing to who watches.
 }
 
 
@@ -53,9 +55,20 @@ _WORDS: dict[type[Notice], str] = {
 )
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
 @click.option("--exit-at-end", is_flag=True, help="End when all that is stored has been printed.")
+@filter_options
 @view_options
 @url_option
-def watch(*, stream: str, place: Any, count: int | None, exit_at_end: bool, settings: Settings, **view: Any) -> int:
+def watch(
+    *,
+    stream: str,
+    place: Any,
+    count: int | None,
+    exit_at_end: bool,
+    filter_streams: str | None,
+    filter_types: str | None,
+    settings: Settings,
+    **view: Any,
+) -> int:
     """Print what is appended to a stream, or to '$all', until Ctrl-C; with --from what was appended before, too.
 
     Each event comes once, in order, whatever breaks meanwhile: when the connection is lost, it is opened again. The
@@ -65,16 +78,22 @@ def watch(*, stream: str, place: Any, count: int | None, exit_at_end: bool, sett
     if exit_at_end and place is END:
         msg = "--exit-at-end: from now on there is no end to come to; add --from start, a number, or -100."
         raise click.UsageError(msg)
+    chosen = make_filter(stream, filter_streams=filter_streams, filter_types=filter_types)
     target = find_target(settings, stream)
     printer = _Printer(make_view(**view), count, exit_at_end=exit_at_end)
     with log_shown():
-        return run(partial(_watch, target, place, printer), target)
+        return run(partial(_watch, target, place, chosen, printer), target)
 
 
-async def _watch(target: Target, place: Any, printer: _Printer) -> None:
+async def _watch(target: Target, place: Any, chosen: Filter | None, printer: _Printer) -> None:
+    with expression_explained(chosen):
+        await _follow(target, place, chosen, printer)
+
+
+async def _follow(target: Target, place: Any, chosen: Filter | None, printer: _Printer) -> None:
     async with open_connection(target.settings) as conn:
-        start = await find_start(conn, target.stream, place)
-        async with _subscription(conn, target.stream, start) as events, open_plain_nursery() as nursery:
+        start = await find_start(conn, target.stream, place, chosen)
+        async with _subscription(conn, target.stream, start, chosen) as events, open_plain_nursery() as nursery:
             notice(f"watching {target.stream} at {target.address} {place_words(place)}; Ctrl-C ends")
             ahead, items = trio.open_memory_channel["Item"](AHEAD)
             nursery.start_soon(_take, events, ahead)
@@ -82,8 +101,8 @@ async def _watch(target: Target, place: Any, printer: _Printer) -> None:
             nursery.cancel_scope.cancel()
 
 
-def _subscription(conn: Connection, stream: str, start: Any) -> CatchUpSubscription[Any]:
-    return conn.subscribe_all(start=start) if stream == ALL else conn.subscribe(stream, start=start)
+def _subscription(conn: Connection, stream: str, start: Any, chosen: Filter | None) -> CatchUpSubscription[Any]:
+    return conn.subscribe_all(start=start, filter=chosen) if stream == ALL else conn.subscribe(stream, start=start)
 
 
 async def _take(events: CatchUpSubscription[Any], ahead: trio.MemorySendChannel[Item]) -> None:
