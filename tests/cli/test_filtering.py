@@ -19,25 +19,30 @@ if TYPE_CHECKING:
 SIFTED = "the server is older than 20.6 and does not filter: all events come, and are sifted here"
 
 
-@pytest.fixture(params=["4.1.1", "20.10"])
+@pytest.fixture(params=["4.1.1", "20.10"], scope="module")
 def version(request: pytest.FixtureRequest) -> str:
     """One of each kind."""
     value: str = request.param
     return value
 
 
-@pytest.fixture
-def server(version: str) -> Iterator[Server]:
-    """With orders and customers."""
+@pytest.fixture(scope="module")
+def filled(version: str) -> Iterator[Server]:
+    """With orders and customers; nobody here changes it."""
     running = Server(version)
     running.start()
     for number in range(3):
-        running.append(
-            f"order-{number}", NewEvent("OrderPlaced", b"p%d" % number), NewEvent("OrderShipped", b"s%d" % number)
-        )
+        shipped = NewEvent("OrderShipped", b"s%d" % number)
+        running.append(f"order-{number}", NewEvent("OrderPlaced", b"p%d" % number), shipped)
         running.append(f"customer-{number}", NewEvent("CustomerCreated", b"c%d" % number))
     yield running
     running.stop()
+
+
+@pytest.fixture
+def server(filled: Server) -> Server:
+    """For `cli`."""
+    return filled
 
 
 def ask(cli: Cli, server: Server, command: str, *options: str) -> Result:
