@@ -26,6 +26,7 @@ from trio_extreme.embedded import scavenging
 from trio_extreme.embedded.acl import User
 from trio_extreme.embedded.scavenging import scavenge
 from trio_extreme.embedded.sqlite_storage import SqliteStorage
+from trio_extreme.embedded.sqlite_writer import DELETE, DELETED
 from trio_extreme.embedded.store import Store
 from trio_extreme.embedded.versions import VERSIONS, find_version
 from trio_extreme.values import Credentials
@@ -244,6 +245,15 @@ def test_in_a_file(tmp_path: Path) -> None:
     storage.close()
     storage = SqliteStorage(path, version)
     assert [record.number for record in Store(version, storage=storage).records("s")] == [3, 4]
+    storage.close()
+
+
+def test_in_a_file_it_looks_for_places_and_not_through_all_there_is(tmp_path: Path) -> None:
+    storage = SqliteStorage(tmp_path / "events.db", find_version("4.1.1"))
+    statement = f"EXPLAIN QUERY PLAN {DELETE} (?, ?), (?, ?) {DELETED}"
+    plan = [row[3] for row in storage._reader.execute(statement, (1, 1, 2, 2))]
+    assert any(step.startswith("SEARCH events USING COVERING INDEX events_by_place") for step in plan)
+    assert not any(step.startswith("SCAN events") for step in plan)
     storage.close()
 
 

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _ROWS = 512
 """Rows that one statement writes at most."""
 _EVERYTHING = 2**62
+DELETE = "DELETE FROM events WHERE rowid IN (SELECT events.rowid FROM (VALUES"
+DELETED = ") CROSS JOIN events ON (commit_begin, prepare_begin) = (column1, column2))"
+"""Around the places of events to take out. Put more simply, SQLite would look at every event there is, each time."""
 
 
 class Group:
@@ -112,7 +115,7 @@ class Writer:
     def _remove(self, records: Sequence[Record]) -> None:
         self._insert("INSERT OR IGNORE INTO marks VALUES", 3, [(record.position, 0, b"") for record in records])
         places = [(record.commit, record.position) for record in records]
-        self._insert("DELETE FROM events WHERE (commit_begin, prepare_begin) IN (VALUES", 2, places, ")")
+        self._insert(DELETE, 2, places, DELETED)
 
     def _insert(self, begin: str, width: int, rows: Sequence[Sequence[Any]], end: str = "") -> None:
         """Run one statement for many rows: powers of two, so that there are few of them, which SQLite remembers."""
