@@ -30,7 +30,8 @@ def test_it_shows_what_comes_and_not_what_was(server: Server) -> None:
     assert result.code == 0
     lines = list(map(json.loads, result.lines))
     assert [(line["number"], line["type"]) for line in lines] == [(1, "first"), (2, "second")]
-    assert lines[0]["position"].startswith("C:")
+    # An event of a page of its stream has no position; which come in a page is chance.
+    assert all(line["position"] is None or line["position"].startswith("C:") for line in lines)
 
 
 def test_all_streams_some_types(server: Server) -> None:

@@ -192,7 +192,8 @@ async def test_a_page_that_finds_the_file_damaged_ends_the_node(
         async with open_node(port=None, path=tmp_path / "node.db", run_sync=run_inline) as node:
             statuses.append((await get(node, "/ping")).status)
             await trio.sleep_forever()
-    assert statuses == [500]
+    # The node ends at once: whether its last words still leave is chance.
+    assert statuses in ([500], [])
 
 
 async def test_many_pages_on_one_connection() -> None:
