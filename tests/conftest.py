@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("trio"):
             # Before the marker of trio_mode, which names the plain trio.run.
             item.add_marker(pytest.mark.trio(run=partial(run_test, item)), append=False)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are as many objects: the collector need not look at them again after each test."""
+    gc.collect()
+    gc.freeze()
 
 
 def run_test(item: pytest.Function, test: Callable[[], Awaitable[object]], **options: Any) -> None:
