@@ -7,13 +7,22 @@ import os
 import signal
 import socket
 import subprocess
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from tests.cli.shell import Server, at_terminal, finished, read_until, started
+from tests.embedded.securing import make_secret, write_files
 from trio_extreme.embedded import VERSIONS
+from trio_extreme.wire.commands import Command
+from trio_extreme.wire.framing import encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,3 +245,48 @@ def test_what_is_no_user(cli: Cli, user: str, monkeypatch: pytest.MonkeyPatch) -
         assert (result.code, result.out) == (2, "")
         assert "Invalid value for '--user'" in result.err
         assert "sesame" not in result.err
+
+
+def test_it_takes_tls(tmp_path: Path) -> None:
+    secret = make_secret("127.0.0.1")
+    cert, key = write_files(secret, tmp_path)
+    with started("serve", "--port", "0", "--tls-cert", cert, "--tls-key", key, "--https") as process:
+        assert process.stdout is not None
+        place = json.loads(process.stdout.readline())
+        assert (place["tls"], place["https"]) == (True, True)
+        connection = HTTPSConnection("127.0.0.1", place["http_port"], timeout=5, context=secret.client)
+        connection.request("GET", "/ping")
+        assert connection.getresponse().status == 200
+        connection.close()
+        with (
+            socket.create_connection(("127.0.0.1", place["port"]), timeout=5) as plain,
+            secret.client.wrap_socket(plain, server_hostname="127.0.0.1") as client,
+        ):
+            client.sendall(encode_frame(Command.PING, b"c" * 16, b"echo"))
+            assert client.recv(100).endswith(b"echo")
+        process.send_signal(signal.SIGINT)
+        err = finished(process).err
+    assert f"listening at 127.0.0.1:{place['port']} with TLS as Event Store" in err
+    assert f"web interface: https://127.0.0.1:{place['http_port']}/info\n" in err
+    assert f"--url eventstores://127.0.0.1:{place['port']}\n" in err
+
+
+def test_what_makes_no_certificate(cli: Cli, tmp_path: Path) -> None:
+    secret = make_secret()
+    cert, key = write_files(secret, tmp_path)
+    (tmp_path / "other").mkdir()
+    other = write_files(make_secret(), tmp_path / "other")[1]
+    locked = tmp_path / "locked.pem"
+    plain = load_pem_private_key(secret.certificate.private_key_pem.bytes(), None)
+    locked.write_bytes(plain.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"sesame")))
+    for options, text in (
+        (["--tls-key", key], "--tls-key needs --tls-cert"),
+        (["--https"], "--https needs --tls-cert"),
+        (["--tls-cert", cert], f"the certificate and its key in {cert} are not both there in PEM"),
+        (["--tls-cert", cert, "--tls-key", other], "do not belong together"),
+        (["--tls-cert", cert, "--tls-key", str(locked)], f"the key in {locked} has a password; openssl pkey -in"),
+        (["--tls-cert", str(tmp_path / "none.pem")], "none.pem' does not exist"),
+    ):
+        result = cli("serve", "--port", "0", *options)
+        assert (result.code, result.out) == (2, "")
+        assert text in result.err.replace("\n", " ")

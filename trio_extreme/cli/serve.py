@@ -6,12 +6,13 @@ import errno
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import trio
 
 from trio_extreme.cli import output
+from trio_extreme.cli.certificates import load_certificate, tls_options
 from trio_extreme.cli.connecting import Target
 from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.lines import dump
@@ -33,7 +34,8 @@ _FREE = 0
 _EPILOG = """\
 \b
 The JSON line it prints has the keys host, port, http_port (null for none),
-version, username, password (admin's; null where it was given), persist.
+version, username, password (admin's; null where it was given), persist,
+tls, https.
 
 """
 
@@ -56,6 +58,7 @@ def _parse_port(text: str) -> int:
 @click.option("--projections", is_flag=True, help="Run the standard ones: $ce-…, $et-…, $streams, $category-….")
 @click.option("--gossip-on-single-node", is_flag=True, help="Have /gossip also as a server before 20.6.")
 @users_option
+@tls_options
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
 def serve(
     *,
@@ -67,6 +70,9 @@ def serve(
     projections: bool,
     gossip_on_single_node: bool,
     users: Sequence[tuple[str, User]],
+    tls_cert: str | None,
+    tls_key: str | None,
+    https: bool,
     as_json: bool,
 ) -> int:
     """Run an Event Store-compatible node until Ctrl-C, for development and tests.
@@ -77,6 +83,7 @@ def serve(
     if http_port is None:
         http_port = _HTTP_PORT if port else _FREE
     known = dict(users)
+    tls = load_certificate(tls_cert, tls_key, https=https)
     start = partial(
         open_node,
         port=port,
@@ -87,9 +94,17 @@ def serve(
         projections=projections,
         gossip_on_single_node=gossip_on_single_node,
         users=known,
+        tls=tls,
+        http_tls=tls if https else None,
     )
-    job = _Job(start, http_port, persist, known, as_json=as_json or not output.is_terminal())
+    security = _Security(tls=tls is not None, https=https)
+    job = _Job(start, http_port, persist, known, security, as_json=as_json or not output.is_terminal())
     return run(job.run)
+
+
+class _Security(NamedTuple):
+    tls: bool
+    https: bool
 
 
 @dataclass
@@ -98,6 +113,7 @@ class _Job:
     http_port: int
     persist: str | None
     users: Mapping[str, User]
+    security: _Security
     as_json: bool
 
     async def run(self) -> None:
@@ -117,16 +133,18 @@ class _Job:
     def _announce(self, node: Node) -> None:
         address = Target(node.settings).address
         where = "memory" if self.persist is None else self.persist
-        notice(f"listening at {address} as Event Store {node.version}, its log in {where}; Ctrl-C ends")
+        how = " with TLS" if self.security.tls else ""
+        notice(f"listening at {address}{how} as Event Store {node.version}, its log in {where}; Ctrl-C ends")
         if node.http_port is not None:
-            notice(f"web interface: http://{node.host}:{node.http_port}/info")
+            scheme = "https" if self.security.https else "http"
+            notice(f"web interface: {scheme}://{node.host}:{node.http_port}/info")
         if self.users:
             notice(f"users: {user_words(self.users)}")
-        flag = f" --url eventstore://{address}"
+        flag = f" --url {'eventstores' if self.security.tls else 'eventstore'}://{address}"
         if not node.store.version.allows_anonymous:
             password = self._password(node)
             flag = flag.replace("//", "//admin@" if password is None else f"//admin:{password}@")
-        elif node.port == _PORT:
+        elif node.port == _PORT and not self.security.tls:
             flag = ""
         notice(f"try: trio-extreme watch people{flag}")
         notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
@@ -134,6 +152,7 @@ class _Job:
     def _line(self, node: Node) -> bytes:
         keys = {"host": node.host, "port": node.port, "http_port": node.http_port, "version": node.version}
         keys |= {"username": "admin", "password": self._password(node), "persist": self.persist}
+        keys |= self.security._asdict()
         return dump(keys) + b"\n"
 
 

@@ -79,12 +79,13 @@ class Connection:
     @property
     def traffic(self) -> Traffic:
         """What went over it so far."""
-        stream = self._stream
+        is_secure = isinstance(self._stream, trio.SSLStream)
+        stream = self._stream.transport_stream if isinstance(self._stream, trio.SSLStream) else self._stream
         if isinstance(stream, trio.SocketStream):
             here, peer = _address(stream.socket.getsockname), _address(stream.socket.getpeername)
         else:
             here = peer = "memory"
-        return Traffic(peer, here, self.client.name, self._received, self._sent, self._unsent)
+        return Traffic(peer, here, self.client.name, self._received, self._sent, self._unsent, is_secure)
 
     async def run(self) -> None:
         """Serve the client until either side closes. Raises nothing but what is a bug of this package."""

@@ -21,6 +21,8 @@ class Endpoints(NamedTuple):
     host: str
     tcp: int
     http: int
+    #: Where TCP is within TLS.
+    secure_tcp: int = 0
 
 
 class Epoch(NamedTuple):
@@ -80,14 +82,14 @@ def _encode_member(member: Member, version: ServerVersion) -> dict[str, Any]:
 
 def _encode_endpoints(endpoints: Endpoints, version: ServerVersion) -> dict[str, Any]:
     """Nothing listens for other nodes: these are in the same process, and what is internal has the port 0."""
-    host, tcp, http = endpoints
+    host, tcp, http, secure_tcp = endpoints
     fields = {
         "internalTcpIp": host,
         "internalTcpPort": 0,
         "internalSecureTcpPort": 0,
         "externalTcpIp": host,
         "externalTcpPort": tcp,
-        "externalSecureTcpPort": 0,
+        "externalSecureTcpPort": secure_tcp,
     }
     if version.has_one_http_endpoint:
         return fields | {"httpEndPointIp": host, "httpEndPointPort": http}

@@ -11,6 +11,7 @@ import trio
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from ssl import SSLContext
 
 _RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 """What to set SO_LINGER to, so that closing a socket resets its connection."""
@@ -36,6 +37,14 @@ async def listen(
     found: int = listeners[0].socket.getsockname()[1]
     task_status.started(found)
     await trio.serve_listeners(serve, listeners, handler_nursery=nursery)
+
+
+def secured(stream: trio.abc.Stream, context: SSLContext) -> trio.abc.Stream:
+    """The server's end of TLS over a stream. Hands are shaken when something is to be received or sent first.
+
+    Who closes need not say so within TLS: few clients do, and what is said above has an end of its own.
+    """
+    return trio.SSLStream(stream, context, server_side=True, https_compatible=True)
 
 
 async def reset(stream: trio.SocketStream) -> None:

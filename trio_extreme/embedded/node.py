@@ -18,7 +18,7 @@ from trio_extreme.embedded.faults import Faults
 from trio_extreme.embedded.gossip import Endpoints, Epoch, Member
 from trio_extreme.embedded.http import Web
 from trio_extreme.embedded.line import Line
-from trio_extreme.embedded.listening import listen, reset
+from trio_extreme.embedded.listening import listen, reset, secured
 from trio_extreme.embedded.memory import memory_connection
 from trio_extreme.embedded.pages import Pages
 from trio_extreme.embedded.projections import Projections
@@ -35,6 +35,7 @@ from trio_extreme.values import Credentials
 if TYPE_CHECKING:
     import os
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from ssl import SSLContext
 
     from trio_extreme.embedded.commits import RunSync
     from trio_extreme.embedded.pages import Traffic
@@ -50,7 +51,16 @@ class Node:
     """A running node. `open_node` makes it."""
 
     def __init__(
-        self, service: Service, host: str, random: Random, run_sync: RunSync, *, projections: bool, gossips: bool
+        self,
+        service: Service,
+        host: str,
+        random: Random,
+        run_sync: RunSync,
+        *,
+        projections: bool,
+        gossips: bool,
+        tls: SSLContext | None = None,
+        http_tls: SSLContext | None = None,
     ) -> None:
         self.host = host
         #: Where it listens; 1113 for a node without sockets, which only `connect` leads to.
@@ -62,6 +72,8 @@ class Node:
         #: When it started, in microseconds since 1970.
         self.started = self.store.now()
         self._service = service
+        self._tls = tls
+        self._http_tls = http_tls
         self._random = random
         self._nursery: trio.Nursery | None = None
         self._connections: dict[Connection, None] = {}
@@ -103,7 +115,8 @@ class Node:
     @property
     def endpoints(self) -> Endpoints:
         """Where it is, as gossip has it."""
-        return Endpoints(self.host, self.port, self.http_port or 0)
+        http = self.http_port or 0
+        return Endpoints(self.host, self.port, http) if self._tls is None else Endpoints(self.host, 0, http, self.port)
 
     def members(self) -> Sequence[Member]:
         """The nodes that it knows: itself."""
@@ -133,7 +146,8 @@ class Node:
     async def connect(self, host: str, port: int) -> trio.abc.Stream:
         """A stream in memory to this node, whatever the host: the seam of `trio_extreme.transport.Connect`.
 
-        `http_port` leads to its web interface, every other port to what speaks the protocol. Raises
+        `http_port` leads to its web interface, every other port to what speaks the protocol. Where that is within TLS,
+        so is what goes over the stream, and the client has to speak it. Raises
         `ConnectionRefusedError` once the node has stopped, or while a fault refuses connections. Cancelling leaves no
         connection behind.
         """
@@ -144,12 +158,13 @@ class Node:
             raise ConnectionRefusedError(msg)
         ours, theirs = memory_connection()
         if port == self.http_port:
-            self._nursery.start_soon(self._visits.serve, ours)
+            self._nursery.start_soon(self._receive, ours)
         else:
             self._nursery.start_soon(self._serve, self._admit(ours))
         return theirs
 
     def _admit(self, stream: trio.abc.Stream) -> Connection:
+        stream = stream if self._tls is None else secured(stream, self._tls)
         connection = Connection(self._service, stream, self._random, self._line, self._commits)
         self._connections[connection] = None
         return connection
@@ -165,10 +180,20 @@ class Node:
             await self._serve(self._admit(stream))
 
     async def _serve_visit(self, stream: trio.SocketStream) -> None:
-        await (reset if self.faults.refuses_connections else self._visits.serve)(stream)
+        await (reset if self.faults.refuses_connections else self._receive)(stream)
+
+    async def _receive(self, stream: trio.abc.Stream) -> None:
+        """Somebody who visits its web interface."""
+        if self._http_tls is not None:
+            # A process that is stopped shakes no hands.
+            await self._line.go_on()
+            stream = secured(stream, self._http_tls)
+        await self._visits.serve(stream)
 
     async def _serve(self, connection: Connection) -> None:
         try:
+            if self._tls is not None:
+                await self._line.go_on()
             await connection.run()
         finally:
             # A client that vanished was forgotten before.
@@ -232,6 +257,8 @@ async def open_node(
     path: str | os.PathLike[str] | None = None,
     users: Mapping[str, User] | None = None,
     tokens: Mapping[str, str] | None = None,
+    tls: SSLContext | None = None,
+    http_tls: SSLContext | None = None,
     projections: bool = False,
     gossip_on_single_node: bool = False,
     now: Callable[[], float] = time.time,
@@ -256,6 +283,9 @@ async def open_node(
     milliseconds after each append. `now` is its calendar, in seconds since 1970: events are dated by it and `$maxAge`
     counts from it; `random` makes its ids. With both given, and no socket, it does the same each time.
 
+    With `tls`, a context with a certificate, `port` takes TLS and nothing else, and gossip says so; with `http_tls`,
+    which may be the same one, the web interface is HTTPS.
+
     `run_sync` is what waits for the disk, a thread if there is none: under a mock clock that takes `run_inline`, since
     Trio's clock does not know of threads.
 
@@ -273,7 +303,16 @@ async def open_node(
         store = Store(model, storage=storage, now=now, random=random)
         service = Service(store, accounts, known_tokens)
         gossips = gossip_on_single_node or model.gossips_alone
-        node = Node(service, host, random, run_sync, projections=projections, gossips=gossips)
+        node = Node(
+            service,
+            host,
+            random,
+            run_sync,
+            projections=projections,
+            gossips=gossips,
+            tls=tls,
+            http_tls=http_tls,
+        )
         scope: trio.CancelScope = await nursery.start(node._run, port, http_port)  # noqa: SLF001 - one class in two pieces
         try:
             yield node

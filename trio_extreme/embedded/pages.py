@@ -30,6 +30,8 @@ class Traffic(NamedTuple):
     received: int
     sent: int
     unsent: int
+    #: Whether it is within TLS.
+    is_secure: bool = False
 
 
 class Subject(Protocol):
@@ -123,5 +125,5 @@ def _tell_of(traffic: Traffic) -> dict[str, Any]:
         "pendingSendBytes": traffic.unsent,
         "pendingReceivedBytes": 0,
         "isExternalConnection": True,
-        "isSslConnection": False,
+        "isSslConnection": traffic.is_secure,
     }
