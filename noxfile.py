@@ -7,7 +7,7 @@ from pathlib import Path
 import nox
 
 nox.needs_version = ">=2024.4.15"
-nox.options.sessions = ["tests", "lint", "types"]
+nox.options.sessions = ["tests", "lint", "types", "docs"]
 nox.options.default_venv_backend = "virtualenv"
 
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -81,6 +81,13 @@ def proto(session: nox.Session) -> None:
     session.install("grpcio-tools")
     session.run("python", "proto/generate.py")
     session.run("git", "diff", "--exit-code", "--", "trio_extreme/wire", external=True)
+
+
+@nox.session(python=LOWEST_PYTHON)
+def docs(session: nox.Session) -> None:
+    """The documentation, in build/docs. The tests run what its pages show."""
+    session.install("-e", ".[docs]")
+    session.run("sphinx-build", "--fail-on-warning", "--keep-going", "--fresh-env", "docs", "build/docs")
 
 
 @nox.session(python=LOWEST_PYTHON)

@@ -130,8 +130,8 @@ class CheckpointError(TrioExtremeError):
 class CheckpointBeyondEnd(CheckpointError):
     """The saved place is after the end of what the server has: its store was reset or restored.
 
-    `ours` is that place, `servers_last` the place of the server's last event: numbers, or `Position`s in the log; None
-    where there is no event.
+    `ours` is that place, `servers_last` the place of the server's last event: numbers, or in the log each a `Position`;
+    None where there is no event.
     """
 
     def __init__(self, where: str, ours: object, servers_last: object) -> None:
