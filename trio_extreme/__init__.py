@@ -2,6 +2,7 @@
 
 from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.changes import ChangeIterator
+from trio_extreme.checkpoints import Checkpoints, MemoryCheckpoints
 from trio_extreme.client import Connection, open_connection
 from trio_extreme.errors import (
     AccessDenied,
@@ -36,6 +37,7 @@ from trio_extreme.errors import (
     WrongExpectedVersion,
 )
 from trio_extreme.events import Event, Events, LogEvent, NewEvent, PersistentEvent, PushedEvent, RecordedEvent
+from trio_extreme.file_checkpoints import FileCheckpoints
 from trio_extreme.filters import Filter
 from trio_extreme.groups import ConsumerStrategy, NakAction, PersistentSettings
 from trio_extreme.iterating import Batches
@@ -59,6 +61,7 @@ from trio_extreme.persistent import PersistentSubscription
 from trio_extreme.reading import LogReader, StreamReader
 from trio_extreme.rights import Acl
 from trio_extreme.settings import Settings
+from trio_extreme.sqlite_checkpoints import SqliteCheckpoints, SqliteTransaction
 from trio_extreme.statistics import Statistics, SubscriptionStatistics
 from trio_extreme.subscriptions import Subscription, WithNotices
 from trio_extreme.transactions import Transaction
@@ -99,6 +102,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointBeyondEnd",
     "CheckpointError",
+    "Checkpoints",
     "Closed",
     "ConnectFailed",
     "Connected",
@@ -115,6 +119,7 @@ __all__ = [
     "Events",
     "ExpectedVersion",
     "FellBehind",
+    "FileCheckpoints",
     "Filter",
     "FrameTooLarge",
     "GroupExists",
@@ -126,6 +131,7 @@ __all__ = [
     "LogPlace",
     "LogReader",
     "Lost",
+    "MemoryCheckpoints",
     "MetadataUnreadable",
     "NakAction",
     "NewEvent",
@@ -149,6 +155,8 @@ __all__ = [
     "ScavengeStatus",
     "ServerError",
     "Settings",
+    "SqliteCheckpoints",
+    "SqliteTransaction",
     "Statistics",
     "StreamDeleted",
     "StreamMetadata",

@@ -20,14 +20,17 @@ from trio_extreme import (
     START,
     AccessDenied,
     Acl,
+    Checkpoints,
     Connection,
     ConsumerStrategy,
     Credentials,
     DefaultAcl,
     DropReason,
     Event,
+    FileCheckpoints,
     LiveSubscription,
     LogEvent,
+    MemoryCheckpoints,
     MetadataUnreadable,
     NakAction,
     NewEvent,
@@ -40,6 +43,8 @@ from trio_extreme import (
     PushedEvent,
     ScavengeStatus,
     Settings,
+    SqliteCheckpoints,
+    SqliteTransaction,
     StreamMetadata,
     SubscriptionDropped,
     Transaction,
@@ -145,6 +150,26 @@ async def consume(conn: Connection) -> None:
                 assert_type(item, Notice)
 
 
+class OwnCheckpoints(Checkpoints):
+    async def load(self, name: str) -> str | None:
+        return None
+
+    async def store(self, name: str, checkpoint: str) -> None: ...
+
+
+async def keep(*stores: Checkpoints) -> None:
+    for store in stores or (OwnCheckpoints(), MemoryCheckpoints(), FileCheckpoints("a.json")):
+        async with store.hold("people"):
+            assert_type(await store.load("people"), str | None)
+
+
+async def count(event: Event, db: SqliteTransaction) -> None:
+    assert_type(await db.execute("UPDATE counts SET many = many + 1 WHERE type = ?", [event.type]), int)
+    assert_type(
+        await db.fetchall("SELECT many FROM counts WHERE type = :type", {"type": event.type}), list[tuple[Any, ...]]
+    )
+
+
 async def ask(conn: Connection) -> None:
     reply = await conn.execute(messages.ReadEvent(event_stream_id="people", event_number=0))
     if isinstance(reply, messages.ReadEventCompleted):
@@ -159,6 +184,7 @@ async def main() -> None:
         await read(conn)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, conn)
+            await keep(SqliteCheckpoints("model.db", setup="CREATE TABLE IF NOT EXISTS counts (type, many)"))
             await ask(conn)
             nursery.cancel_scope.cancel()
 
