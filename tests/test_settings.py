@@ -15,6 +15,8 @@ from trio_extreme.values import Credentials
 DEFAULTS = {
     "host": "localhost",
     "port": 1113,
+    "http_host": "",
+    "http_port": 2113,
     "protocol_version": 4,
     "connect_timeout": 3.0,
     "identify_timeout": 2.0,
@@ -39,7 +41,7 @@ SECONDS = [name for name, value in DEFAULTS.items() if isinstance(value, float)]
 WHOLE = [*(name for name, value in DEFAULTS.items() if isinstance(value, int)), "max_attempts"]
 ENDLESS = ["first_attempts", "max_attempts"]
 FLAGS = ["read_only"]
-TEXTS = ["host", "username", "password", "token", "connection_name"]
+TEXTS = ["host", "http_host", "username", "password", "token", "connection_name"]
 
 
 def made(name: str, value: Any) -> Settings:
@@ -85,7 +87,13 @@ def test_counts_are_whole_numbers(name: str, value: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("port", 65_536), ("page_size", 4097), ("max_frame_size", 64 * 1024 * 1024 + 1), ("max_frame_size", 1023)],
+    [
+        ("port", 65_536),
+        ("http_port", 65_536),
+        ("page_size", 4097),
+        ("max_frame_size", 64 * 1024 * 1024 + 1),
+        ("max_frame_size", 1023),
+    ],
 )
 def test_upper_and_lower_limits_are_named(name: str, value: int) -> None:
     limits = refuse(name, value)

@@ -30,6 +30,10 @@ class Settings:
     host: str = "localhost"
     #: Its TCP port (not the HTTP port, 2113).
     port: int = 1113
+    #: Where its web interface is, for `open_admin`; empty is the same as `host`.
+    http_host: str = ""
+    #: And its port.
+    http_port: int = 2113
     #: Sent with every request; an empty name asks anonymously.
     username: str = ""
     password: str = field(default="", repr=False)
@@ -111,7 +115,8 @@ class Settings:
         for name in ("first_attempts", "max_attempts"):
             if getattr(self, name) is not None:
                 _check_integer(name, getattr(self, name), 1)
-        _check_integer("port", self.port, 1, 65_535)
+        for name in ("port", "http_port"):
+            _check_integer(name, getattr(self, name), 1, 65_535)
         _check_integer("protocol_version", self.protocol_version, NARROW_VERSION, WIDE_VERSION)
         if not isinstance(self.read_only, bool):
             msg = f"read_only: {self.read_only!r} is neither True nor False"
@@ -120,7 +125,7 @@ class Settings:
         _check_integer("page_size", self.page_size, 1, MAX_READ)
 
     def _check_texts(self) -> None:
-        for name in ("host", "username", "password", "token", "connection_name"):
+        for name in ("host", "http_host", "username", "password", "token", "connection_name"):
             value = getattr(self, name)
             if not isinstance(value, str):
                 # The type alone: the value may be a password that came as bytes.

@@ -245,7 +245,7 @@ def test_everybody_is_also_who_has_no_name(kind: Kind) -> None:
     assert who_may(kind, desk) == [*EVERYBODY]
 
 
-@pytest.mark.parametrize("stream", ["$settings", "$streams", "$ce-guarded", "$projections-$master", "$user-jane"])
+@pytest.mark.parametrize("stream", ["$settings", "$streams", "$ce-guarded", "$projections-$master", "$user-john"])
 @each_version
 def test_system_streams_are_of_admins(stream: str, version: str) -> None:
     desk = open_desk(version)

@@ -113,7 +113,7 @@ def test_a_time(microseconds: int, text: str) -> None:
             {
                 "esVersion": "22.10.5.0",
                 "state": "leader",
-                "features": {"projections": False, "userManagement": False, "atomPub": False},
+                "features": {"projections": False, "userManagement": True, "atomPub": False},
                 "authentication": {"type": "internal", "properties": {}},
             },
         ),

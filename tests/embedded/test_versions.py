@@ -29,17 +29,20 @@ from tests.embedded.talk import (
     talk_to,
     write,
 )
-from tests.embedded.visiting import ask, document, pages_of
+from tests.embedded.visiting import ADMIN as ADMIN_LOGIN, ask, basic, document, pages_of
 from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.embedded.acl import User
+from trio_extreme.embedded.http import Web
 from trio_extreme.embedded.projections import Projections
 from trio_extreme.embedded.reading import EventResult, StreamResult
 from trio_extreme.embedded.reads import LogResult
 from trio_extreme.embedded.records import Place
 from trio_extreme.embedded.subscriptions import DropReason
+from trio_extreme.embedded.user_pages import UserPages
 from trio_extreme.embedded.versions import VERSIONS, Nameless, ServerVersion, find_version
 from trio_extreme.embedded.writes import MAX_EVENT_SIZE
 from trio_extreme.errors import InvalidArgument
+from trio_extreme.http import Request
 from trio_extreme.values import Credentials
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
@@ -353,6 +356,32 @@ def opens_statistics(desk: Desk) -> bool:
     return opens
 
 
+def office_of(desk: Desk) -> Web:
+    """The pages for users, where there is one more."""
+    web = Web(desk.service)
+    UserPages(desk.service, web)
+    desk.users["jane"] = User("x")
+    return web
+
+
+def opens_administration(desk: Desk) -> bool:
+    return ask(office_of(desk), "/users").status == 200
+
+
+def lets_users_see_themselves(desk: Desk) -> bool:
+    pages = ("/users/jane", "/users/ops")
+    (one, another) = (ask(office_of(desk), page, basic("jane", "x")).status == 200 for page in pages)
+    return one and not another
+
+
+def owns_passwords(desk: Desk) -> bool:
+    change = Request(
+        *("POST", "/users/jane/command/change-password", (basic(*ADMIN_LOGIN),)),
+        body=b'{"currentPassword": "x", "newPassword": "y"}',
+    )
+    return office_of(desk).answer(change).status == 401
+
+
 @dataclass(frozen=True)
 class Row:
     """What the six servers do, in order; `section` is where docs/protocol.md says so."""
@@ -418,6 +447,9 @@ ROWS = [
     Row(gossips_version, "5: [23] adds esVersion", since(5)),
     Row(tells_features, "5: GET /info", since(3)),
     Row(opens_statistics, "5: GET /stats", until(5)),
+    Row(opens_administration, "5: GET /users", until(2)),
+    Row(lets_users_see_themselves, "5: GET /users", since(3)),
+    Row(owns_passwords, "5: POST /users/{login}/command/change-password", since(3)),
 ]
 ELSEWHERE = {
     "name": "test_every_version_is_found",

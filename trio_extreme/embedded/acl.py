@@ -41,6 +41,10 @@ class User:
             msg = f"groups: {self.groups!r} are no names of groups; give a tuple of them, like ('staff',)"
             raise InvalidArgument(msg)
 
+    def has_password(self, password: str) -> bool:
+        """Whether this is the password."""
+        return compare_digest(self.password.encode(), password.encode())
+
 
 DEFAULT_USERS: Mapping[str, User] = {
     "admin": User("changeit", (ADMINS,)),
@@ -82,14 +86,33 @@ class Identity:
     roles: frozenset[str]
 
 
-def authenticate(
-    users: Mapping[str, User], credentials: Credentials, tokens: Mapping[str, str] = NO_TOKENS
-) -> Identity | None:
+class Account(Protocol):
+    """Somebody who can be known by a password."""
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The groups that they are in."""
+        ...
+
+    def has_password(self, password: str) -> bool:
+        """Whether this is the password."""
+        ...
+
+
+class Accounts(Protocol):
+    """Those who can log in, by their names; a dict of `User`s is some."""
+
+    def get(self, login: str, /) -> Account | None:
+        """The account of this name."""
+        ...
+
+
+def authenticate(users: Accounts, credentials: Credentials, tokens: Mapping[str, str] = NO_TOKENS) -> Identity | None:
     """Who this is; None for an unknown name, a wrong password, or a token that is not in `tokens`."""
     login = tokens.get(credentials.token, "") if credentials.token else credentials.login
     user = users.get(login)
     # As long as it takes for a password that is nearly right, and for a name that nobody has.
-    is_right = compare_digest((user or _NOBODY).password.encode(), credentials.password.encode())
+    is_right = (user or _NOBODY).has_password(credentials.password)
     if user is None or not (credentials.token or is_right):
         return None
     return Identity(login, frozenset((login, *user.groups)))

@@ -232,6 +232,7 @@ class Faults:
             else:
                 connection.cut()
         self._service.store.restart(crashed=not graceful)
+        self._service.accounts.restart()
         if self._service.projections is not None:
             self._service.projections.restart()
         self._pause.end()

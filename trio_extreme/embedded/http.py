@@ -130,7 +130,7 @@ class Web:
             credentials = self._read_credentials(scheme.lower(), value.strip())
         except ValueError:
             return None
-        return None if credentials is None else authenticate(self._service.users, credentials, self._service.tokens)
+        return None if credentials is None else authenticate(self._service.accounts, credentials, self._service.tokens)
 
     def _read_credentials(self, scheme: str, value: str) -> Credentials | None:
         if scheme == "basic":
@@ -168,10 +168,10 @@ def _choose_kind(format: str | None, accept: str | None, kinds: Sequence[str]) -
 _FORMATS = {"json": JSON, "text": TEXT}
 
 
-def as_json(document: object) -> Response:
+def as_json(document: object, *headers: tuple[str, str], status: int = 200) -> Response:
     """A page of JSON, laid out as servers do."""
     body = json.dumps(document, indent=2, ensure_ascii=False).encode()
-    return Response(200, (("content-type", f"{JSON}; charset=utf-8"),), body)
+    return Response(status, (("content-type", f"{JSON}; charset=utf-8"), *headers), body)
 
 
 def plain(status: int, text: str, *headers: tuple[str, str]) -> Response:

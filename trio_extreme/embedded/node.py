@@ -25,6 +25,7 @@ from trio_extreme.embedded.projections import Projections
 from trio_extreme.embedded.service import Service
 from trio_extreme.embedded.store import Store
 from trio_extreme.embedded.timetable import Timetable
+from trio_extreme.embedded.user_pages import UserPages
 from trio_extreme.embedded.versions import VERSIONS, find_version
 from trio_extreme.embedded.visits import Visits
 from trio_extreme.errors import InvalidArgument
@@ -90,6 +91,7 @@ class Node:
             )
         web = Web(service)
         Pages(service, self, web, gossips=gossips)
+        UserPages(service, web, "http" if http_tls is None else "https")
         self._visits = Visits(web, self._line, self._commits)
         #: What can go wrong with it, for whoever tests a client: `node.faults.pause()`.
         self.faults = Faults(
@@ -106,9 +108,15 @@ class Node:
 
     @property
     def settings(self) -> Settings:
-        """What a client needs to connect to it as admin."""
+        """What a client needs to connect to it as admin, with the password that the node was opened with."""
         password = self._service.users["admin"].password
-        return Settings(host=self.host, port=self.port, username="admin", password=password)
+        return Settings(
+            host=self.host,
+            port=self.port,
+            http_port=self.http_port or _NAME_HTTP_PORT,
+            username="admin",
+            password=password,
+        )
 
     # What its pages tell
 

@@ -86,7 +86,7 @@ class Pages:
         state = self._service.state.name_at(self._version).lower()
         told: dict[str, Any] = {"esVersion": f"{self._version.name}.0", "state": state}
         if self._version.tells_features:
-            told["features"] = {"projections": projects, "userManagement": False, "atomPub": False}
+            told["features"] = {"projections": projects, "userManagement": True, "atomPub": False}
             told["authentication"] = {"type": "internal", "properties": {}}
         else:
             told["projectionsMode"] = "System" if projects else "None"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from trio_extreme.embedded.accounts import StoredAccounts
 from trio_extreme.embedded.acl import NO_TOKENS, Identity, User, authenticate
 from trio_extreme.embedded.clients import Client, Refusal, Request, require
 from trio_extreme.embedded.reads import Reads
@@ -60,7 +61,10 @@ class Service:
         self.hub = Hub(store)
         #: What the node projects, where it does.
         self.projections: Projections | None = None
+        #: The accounts that it was opened with.
         self.users = users
+        #: Those who can log in at the moment: these, and who was added, disabled or deleted since.
+        self.accounts = StoredAccounts(store, self.hub, users)
         #: Bearer tokens that are known, and whose each is.
         self.tokens = tokens
         reads, writes, transactions = Reads(store), Writes(store, self.hub), Transactions(store, self.hub)
@@ -164,7 +168,7 @@ class Service:
         return identity
 
     def _check(self, credentials: Credentials) -> Identity | None:
-        return authenticate(self.users, credentials, self.tokens)
+        return authenticate(self.accounts, credentials, self.tokens)
 
     def _dispatch(
         self, client: Client, command: int, correlation: bytes, identity: Identity | None, payload: bytes

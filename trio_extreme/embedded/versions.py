@@ -162,6 +162,15 @@ class ServerVersion:
     #: Whether anybody may see its statistics.
     opens_statistics: bool
 
+    # Users and projections in the web interface: section 5
+
+    #: Whether anybody may see who its users are and what its projections do, and whoever knows a password change it.
+    opens_administration: bool
+    #: Whether users who are no admins may see their own accounts.
+    lets_users_see_themselves: bool
+    #: Whether nobody may change a password but whose it is, be it known or not.
+    owns_passwords: bool
+
 
 _MIB = 1024 * 1024
 
@@ -209,6 +218,9 @@ _V3 = ServerVersion(
     gossips_version=False,
     tells_features=False,
     opens_statistics=True,
+    opens_administration=True,
+    lets_users_see_themselves=False,
+    owns_passwords=False,
 )
 _V4 = replace(
     _V3,
@@ -234,6 +246,7 @@ _V5 = replace(
     projections=_V3.projections,
     categorizes_metadata=False,
     reports_end_of_scavenge=False,
+    opens_administration=False,
 )
 _V20 = replace(
     _V5,
@@ -257,6 +270,8 @@ _V20 = replace(
     gossips_alone=True,
     has_one_http_endpoint=True,
     tells_features=True,
+    lets_users_see_themselves=True,
+    owns_passwords=True,
 )
 _V22 = replace(
     _V20,
