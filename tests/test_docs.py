@@ -69,13 +69,20 @@ async def execute(example: Example, folder: Path) -> None:
         await result
     for name in example.namespace.keys() - known:
         if name.startswith("test_"):
-            await call_test(example.namespace[name], folder)
+            await call_test(example.namespace[name], example.namespace, folder)
 
 
-async def call_test(test: Any, folder: Path) -> None:
-    fixtures = {"autojump_clock": None, "tmp_path": folder / test.__name__}
+async def call_test(test: Any, namespace: dict[str, Any], folder: Path) -> None:
+    fixtures = {
+        "autojump_clock": None,
+        "event_store": namespace["node"],
+        "event_store_connection": namespace["conn"],
+        "tmp_path": folder / test.__name__,
+    }
     fixtures["tmp_path"].mkdir()
-    await test(**{name: fixtures[name] for name in inspect.signature(test).parameters})
+    result = test(**{name: fixtures[name] for name in inspect.signature(test).parameters})
+    if inspect.iscoroutine(result):
+        await result
 
 
 def test_the_reference_has_every_public_name() -> None:

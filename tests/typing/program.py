@@ -54,6 +54,7 @@ from trio_extreme import (
     open_connection,
 )
 from trio_extreme.embedded import open_node
+from trio_extreme.testing import recorded
 
 SETTINGS = Settings.from_url("eventstore://admin:changeit@localhost:1113", connection_name="my-app")
 
@@ -168,6 +169,12 @@ async def count(event: Event, db: SqliteTransaction) -> None:
     assert_type(
         await db.fetchall("SELECT many FROM counts WHERE type = :type", {"type": event.type}), list[tuple[Any, ...]]
     )
+
+
+def make_by_hand() -> None:
+    assert_type(recorded("PersonCreated", {"name": "Pera"}, number=3, link=("$ce-person", 41)), Event)
+    assert_type(recorded("PersonCreated", b"", position=Position(0, 0)), LogEvent)
+    assert_type(recorded("PersonCreated", retry_count=1), PersistentEvent)
 
 
 async def ask(conn: Connection) -> None:

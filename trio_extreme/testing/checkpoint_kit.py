@@ -1,4 +1,4 @@
-"""What tests of programs that use this library need."""
+"""Whether a store of checkpoints does what listeners need."""
 
 from __future__ import annotations
 
