@@ -28,6 +28,8 @@ _FREE = dict.fromkeys(
 _POSITIONS = ("commit_position", "prepare_position", "next_commit_position", "next_prepare_position", "transaction_id")
 _TAG = re.compile(rb'(?<=^\{"\$v":")([0-9:-]+","\$c":)[0-9]+(,"\$p":)[0-9]+')
 """What projections write into the metadata of a link: it holds the position of the event that it leads to."""
+_ADDED = re.compile(rb'("added": )"[0-9T:.+-]+"')
+"""What a server writes into the metadata of a link to an event that it parked: when that was."""
 _WRITES = ("WRITE_EVENTS_COMPLETED", "DELETE_STREAM_COMPLETED", "TRANSACTION_COMMIT_COMPLETED")
 
 
@@ -158,18 +160,19 @@ class _Rules:
         if key == "event_id":
             return value if value in self._ids else "an id"
         if key == "metadata":
-            return without_positions(value)
+            return without_places_and_times(value)
         if key in _POSITIONS:
             return value if int(value) <= 0 else "a position"
         return _FREE.get(key, value) if value else value
 
 
-def without_positions(metadata: str) -> object:
-    """The metadata of an event, as the recordings have it; of what a projection signed, without the positions."""
+def without_places_and_times(metadata: str) -> object:
+    """The metadata of an event, as the recordings have it; of what the server itself wrote, without what differs."""
     try:
-        return _TAG.sub(rb"\1a position\2a position", b64decode(metadata, validate=True))
+        data = b64decode(metadata, validate=True)
     except ValueError:
         return metadata
+    return _ADDED.sub(rb"\1a time", _TAG.sub(rb"\1a position\2a position", data))
 
 
 def _is_log(event: Mapping[str, Any]) -> bool:

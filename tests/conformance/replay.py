@@ -24,6 +24,8 @@ PROJECTING = ("category_projection",)
 
 _COMMAND = 4
 _AFTERWARDS = 0.5
+_BEFORE = 0.39
+"""Seconds since the last full second of the node's life: as they were for the servers when groups were recorded."""
 _START = 1_700_000_000.0
 _PREFIXES = {
     "length prefix 64 MiB + 1": 64 * 1024 * 1024 + 1,
@@ -82,7 +84,7 @@ async def replay(recording: Recording, path: Path | None = None, *, projections:
     ):
         stream = await node.connect("recorded", 1113)
         nursery.start_soon(collect, stream)
-        start = trio.current_time()
+        start = trio.current_time() + _BEFORE
         for t, data in _sent(recording):
             await trio.sleep_until(start + t)
             await stream.send_all(_with_our_id(data, recording, answers))

@@ -22,11 +22,6 @@ RECORDINGS = [load(version, scenario) for version in VERSIONS for scenario in sc
 
 LATER = {
     "cluster_slave": "clusters",
-    "persistent_admin": "persistent subscriptions",
-    "persistent_consume": "persistent subscriptions",
-    "persistent_leaving": "persistent subscriptions",
-    "persistent_nack_stop": "persistent subscriptions",
-    "persistent_strategies": "persistent subscriptions",
 }
 """Recordings of what the embedded node does not do yet."""
 

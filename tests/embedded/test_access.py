@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.embedded.competing import CONNECT, connect
 from tests.embedded.talk import (
     ADMIN,
     Desk,
@@ -45,6 +46,11 @@ JANE, OPS = Credentials("jane", "secret"), Credentials("ops", "changeit")
 EVERYBODY = {"anonymous": None, "ops": OPS, "jane": JANE, "admin": ADMIN}
 RIGHTS = ("$r", "$w", "$d", "$mr", "$mw")
 FORWARD, BACKWARD = Command.READ_STREAM_EVENTS_FORWARD, Command.READ_STREAM_EVENTS_BACKWARD
+SUBSCRIBING = (
+    Command.SUBSCRIBE_TO_STREAM,
+    Command.FILTERED_SUBSCRIBE_TO_STREAM,
+    Command.CONNECT_TO_PERSISTENT_SUBSCRIPTION,
+)
 Written = schema.OperationResult
 
 
@@ -65,7 +71,7 @@ class Kind:
         return self.name
 
     def is_refused(self, reply: Reply) -> bool:
-        if self.command in (Command.SUBSCRIBE_TO_STREAM, Command.FILTERED_SUBSCRIBE_TO_STREAM):
+        if self.command in SUBSCRIBING:
             return reply.command == Command.SUBSCRIPTION_DROPPED and reply.message.reason == self.denied
         return bool(reply.message.result == self.denied)
 
@@ -80,6 +86,7 @@ KINDS = [
     Kind("read", FORWARD, "$r", lambda: read_stream("guarded"), StreamResult.AccessDenied),
     Kind("read backwards", BACKWARD, "$r", lambda: read_stream("guarded", -1), StreamResult.AccessDenied),
     Kind("subscribe", Command.SUBSCRIBE_TO_STREAM, "$r", lambda: subscribe("guarded"), DropReason.AccessDenied),
+    Kind("consume", CONNECT, "$r", lambda: connect(stream="guarded"), DropReason.AccessDenied),
     Kind("read metadata", Command.READ_EVENT, "$mr", lambda: read_event("$$guarded", -1), EventResult.AccessDenied),
     Kind("read all metadata", FORWARD, "$mr", lambda: read_stream("$$guarded"), StreamResult.AccessDenied),
     Kind(
@@ -152,6 +159,9 @@ KINDS = [
 ELSEWHERE: dict[Command, str] = {
     Command.TRANSACTION_WRITE: "tests/embedded/test_transactions.py",
     Command.TRANSACTION_COMMIT: "tests/embedded/test_transactions.py",
+    Command.CREATE_PERSISTENT_SUBSCRIPTION: "tests/embedded/test_groups.py",
+    Command.UPDATE_PERSISTENT_SUBSCRIPTION: "tests/embedded/test_groups.py",
+    Command.DELETE_PERSISTENT_SUBSCRIPTION: "tests/embedded/test_groups.py",
 }
 """Requests that are refused elsewhere, and the tests that show it."""
 

@@ -8,6 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.embedded.competing import CONNECT, CREATE, DELETE, UPDATE, connect, create, delete_group, update
 from tests.embedded.talk import (
     ADMIN,
     append,
@@ -143,6 +144,10 @@ REQUESTS: list[tuple[Command, Message]] = [
     (Command.TRANSACTION_START, begin("people")),
     (Command.TRANSACTION_WRITE, write(1, [])),
     (Command.TRANSACTION_COMMIT, commit(1)),
+    (CREATE, create()),
+    (UPDATE, update()),
+    (CONNECT, connect()),
+    (DELETE, delete_group()),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 import trio
 from hypothesis import given, strategies as st
 
-from tests.conformance.compare import Conversation, without_positions
+from tests.conformance.compare import Conversation, without_places_and_times
 from tests.conformance.recorded import load
 from tests.conformance.replay import recorded_conversation, replay
 from tests.embedded.talk import Desk, append, delete, link, new_event, new_events, read_stream, subscribe, talk_to
@@ -253,7 +253,7 @@ def made_by_projections(conversation: Conversation) -> Counter[tuple[object, ...
             event["event_stream_id"],
             event["event_type"],
             event["data"],
-            without_positions(event["metadata"]),
+            without_places_and_times(event["metadata"]),
             event["data_content_type"],
             event["metadata_content_type"],
         )

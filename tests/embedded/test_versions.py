@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.embedded.competing import ACK, CHECKPOINTS, CONNECT, CREATE, Worker, ack, connect, create, texts, tick
 from tests.embedded.talk import (
     ADMIN,
     Clock,
@@ -39,7 +40,7 @@ from trio_extreme.embedded.reads import LogResult
 from trio_extreme.embedded.records import Place
 from trio_extreme.embedded.subscriptions import DropReason
 from trio_extreme.embedded.user_pages import UserPages
-from trio_extreme.embedded.versions import VERSIONS, Nameless, ServerVersion, find_version
+from trio_extreme.embedded.versions import VERSIONS, GroupChecks, Nameless, ServerVersion, find_version
 from trio_extreme.embedded.writes import MAX_EVENT_SIZE
 from trio_extreme.errors import InvalidArgument
 from trio_extreme.http import Request
@@ -326,6 +327,97 @@ def answers_impossible_transactions(desk: Desk) -> bool:
     return bool(desk.caller.replies)
 
 
+def strategies(desk: Desk) -> tuple[str, ...]:
+    known = ("RoundRobin", "DispatchToSingle", "Pinned", "PinnedByCorrelation", "Random")
+    return tuple(name for name in known if created(desk, name, named_consumer_strategy=name))
+
+
+def created(desk: Desk, name: str, **settings: Any) -> bool:
+    return bool(desk.ask(CREATE, create(subscription_group_name=name, **settings)).result == 0)
+
+
+def group_checks(desk: Desk) -> GroupChecks:
+    desk.caller.tell(pack(CREATE, create(read_batch_size=500), ADMIN))
+    if not desk.caller.replies:
+        return GroupChecks.SILENT
+    takes_all = desk.caller.replies.popleft().message.result == 0
+    assert created(desk, "before the first", start_from=-2) is takes_all
+    return GroupChecks.NONE if takes_all else GroupChecks.TOLD
+
+
+def lets_settings_rule_groups(desk: Desk) -> bool:
+    return bool(desk.ask(CREATE, create(), Credentials("ops", "changeit")).result != 0)
+
+
+def refuses_anonymous_consumers(desk: Desk) -> bool:
+    assert created(desk, "group")
+    # Those for whom nobody anonymous has any rights refuse them without looking at groups.
+    desk.service.groups._store.version = replace(desk.store.version, allows_anonymous=True)
+    return bool(desk.hear(CONNECT, connect()).command == Command.SUBSCRIPTION_DROPPED)
+
+
+def worker_with(desk: Desk, count: int, size: int = 10, **settings: Any) -> Worker:
+    """A consumer of a new group, and so many events in its stream."""
+    assert created(desk, "group", **settings)
+    desk.write("jobs", new_events(count))
+    return Worker(desk, size)
+
+
+def tells_retries(desk: Desk) -> bool:
+    worker = worker_with(desk, 1)
+    worker.pushed()
+    worker.nak(0)
+    (push,) = worker.pushed()
+    return push.HasField("retryCount")
+
+
+def forgets_retries(desk: Desk) -> bool:
+    worker = worker_with(desk, 1, max_retry_count=1)
+    worker.numbers()
+    worker.nak(0)
+    desk.service.forget(worker.caller.client)
+    return Worker(desk).numbers() == [0]
+
+
+def keeps_deadlines(desk: Desk) -> bool:
+    worker = worker_with(desk, 1)
+    worker.numbers()
+    tick(desk, 9)
+    worker.nak(0)
+    tick(desk, 1)
+    return worker.numbers() == [0, 0]
+
+
+def waits_forever_for_0(desk: Desk) -> bool:
+    worker = worker_with(desk, 1, message_timeout_milliseconds=0)
+    tick(desk, 1)
+    return worker.numbers() == [0]
+
+
+def notes_what_is_not_handled(desk: Desk) -> bool:
+    worker = worker_with(desk, 3)
+    worker.numbers()
+    worker.ack(0)
+    tick(desk)
+    (noted,) = texts(desk, CHECKPOINTS)
+    desk.service.groups.load()
+    assert Worker(desk).numbers() == [1, 2]
+    return noted.strip(b'"') == b"1"
+
+
+def writes_checkpoints_as_text(desk: Desk) -> bool:
+    worker = worker_with(desk, 8)
+    worker.numbers()
+    worker.ack(*range(8))
+    tick(desk)
+    return texts(desk, CHECKPOINTS) == [b'"7"']
+
+
+def refuses_empty_acks(desk: Desk) -> bool:
+    desk.caller.tell(pack(ACK, ack([]), ADMIN))
+    return bool(desk.caller.replies)
+
+
 def reports_end_of_scavenge(desk: Desk) -> bool:
     return isinstance(desk.ask(Command.SCAVENGE_DATABASE), schema.ScavengeDatabaseCompleted)
 
@@ -409,6 +501,8 @@ def until(place: int) -> tuple[bool, ...]:
 
 
 IGNORED, DENIED, EVERYTHING = Nameless.IGNORED, Nameless.DENIED, Nameless.EVERYTHING
+UNCHECKED, SILENT, TOLD = GroupChecks.NONE, GroupChecks.SILENT, GroupChecks.TOLD
+PINNING = ("RoundRobin", "DispatchToSingle", "Pinned")
 BY_STREAM = ("$streams", "$stream_by_category", "$by_category", "$by_event_type")
 BY_CATEGORY = ("$stream_by_category", "$by_category", "$streams", "$by_event_type")
 ROWS = [
@@ -436,6 +530,17 @@ ROWS = [
     Row(ignores_empty_windows, "3.7: max_search_window", since(4)),
     Row(skips_in_transactions, "3.7: explicit transactions", until(5)),
     Row(has_memory_streams, "3.8: 23.10+", since(5)),
+    Row(strategies, "3.10: PinnedByCorrelation 20.6+", (*3 * [PINNING], *3 * [(*PINNING, "PinnedByCorrelation")])),
+    Row(group_checks, "3.10: read_batch_size ≥ buffer_size", (*3 * [UNCHECKED], SILENT, *2 * [TOLD])),
+    Row(lets_settings_rule_groups, "3.10: who may create/update/delete", until(2)),
+    Row(refuses_anonymous_consumers, "3.10: no read access", since(3)),
+    Row(tells_retries, "3.10: retryCount (4.1.0+)", since(1)),
+    Row(forgets_retries, "3.10: lost through a disconnect", until(3)),
+    Row(keeps_deadlines, "recordings: persistent_consume", until(1)),
+    Row(waits_forever_for_0, "3.10: message_timeout_milliseconds", until(3)),
+    Row(notes_what_is_not_handled, "recordings: persistent_consume", until(1)),
+    Row(writes_checkpoints_as_text, "3.10: JSON string [23]", since(5)),
+    Row(refuses_empty_acks, "3.10: several ids", until(4)),
     Row(reports_end_of_scavenge, "3.11", until(2)),
     Row(checks_access_first, "3.12: 20.6+ checks run before the operation in a gateway", since(3)),
     Row(allows_anonymous, "3.12: 23.6+", until(5)),

@@ -98,7 +98,7 @@ class Connection:
             if self._vanished:
                 await self._swallow()
         finally:
-            self._service.hub.forget(self.client)
+            self._service.forget(self.client)
             await trio.aclose_forcefully(self._stream)
 
     def cut(self) -> None:
@@ -110,12 +110,12 @@ class Connection:
         """End it, but leave its client without any sign of that: what it sends is taken, and goes nowhere."""
         # One that was cut in this turn is closed all the same.
         self._vanished = not self._scope.cancel_called
-        self._service.hub.forget(self.client)
+        self._service.forget(self.client)
         self.cut()
 
     def shut_down(self) -> None:
         """End it as a server does that shuts down: its subscriptions are told."""
-        self._service.hub.drop_all(self.client)
+        self._service.drop_all(self.client)
         self.hang_up()
 
     async def _read(self) -> None:  # noqa: ASYNC910 - it ends with the connection

@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("trio_extreme.embedded")
 
+_SUBSCRIBING = (
+    Command.SUBSCRIBE_TO_STREAM,
+    Command.FILTERED_SUBSCRIBE_TO_STREAM,
+    Command.CONNECT_TO_PERSISTENT_SUBSCRIPTION,
+)
+
 
 class Happening(NamedTuple):
     """One entry of `Faults.history`."""
@@ -235,6 +241,7 @@ class Faults:
         self._service.accounts.restart()
         if self._service.projections is not None:
             self._service.projections.restart()
+        self._service.groups.load()
         self._pause.end()
         if down:
             self._down.begin("down", down)
@@ -282,8 +289,8 @@ class Faults:
 
     def _drop(self, connection: Connection, request: Frame, _: bytes) -> None:
         command, _flags, correlation, _payload = request
-        if command in (Command.SUBSCRIBE_TO_STREAM, Command.FILTERED_SUBSCRIBE_TO_STREAM):
-            self._service.hub.remove(connection.client, correlation)
+        if command in _SUBSCRIBING:
+            self._service.remove(connection.client, correlation)
 
     def _add(self, name: str, details: str, command: Command | None, count: int, treat: AnswerTreatment) -> None:
         _check(count > 0, f"count: {count} answers are none")

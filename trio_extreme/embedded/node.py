@@ -84,6 +84,7 @@ class Node:
         self._timetable = Timetable()
         self._line = Line(self._timetable)
         self._commits = Commits(service.store.storage, run_sync, self._line, self._release)
+        service.groups.keep_time(self._timetable.after, trio.current_time)
         if projections:
             commits = self._commits
             service.projections = Projections(

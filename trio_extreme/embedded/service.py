@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from trio_extreme.embedded.accounts import StoredAccounts
 from trio_extreme.embedded.acl import NO_TOKENS, Identity, User, authenticate
 from trio_extreme.embedded.clients import Client, Refusal, Request, require
+from trio_extreme.embedded.groups import Groups
 from trio_extreme.embedded.reads import Reads
 from trio_extreme.embedded.scavenging import Scavenging
 from trio_extreme.embedded.states import State
@@ -52,6 +53,16 @@ _NAMES: dict[int, str] = {
 _ABOUT_CONNECTIONS = frozenset((Command.HEARTBEAT_REQUEST, Command.PING, Command.IDENTIFY_CLIENT, Command.AUTHENTICATE))
 """What concerns the connection itself: the node answers it in every state."""
 
+_NEVER_REFUSED = frozenset(
+    (
+        Command.UNSUBSCRIBE_FROM_STREAM,
+        Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS,
+        Command.PERSISTENT_SUBSCRIPTION_NAK_EVENTS,
+        Command.SCAVENGE_DATABASE,
+    )
+)
+"""What a node takes that is starting."""
+
 
 class Service:
     """One node, without its connections."""
@@ -59,6 +70,7 @@ class Service:
     def __init__(self, store: Store, users: Mapping[str, User], tokens: Mapping[str, str] = NO_TOKENS) -> None:
         self.store = store
         self.hub = Hub(store)
+        self.groups = Groups(store, self.hub)
         #: What the node projects, where it does.
         self.projections: Projections | None = None
         #: The accounts that it was opened with.
@@ -84,11 +96,17 @@ class Service:
             Command.SCAVENGE_DATABASE: Scavenging(store).scavenge,
             Command.SUBSCRIBE_TO_STREAM: self.hub.subscribe,
             Command.FILTERED_SUBSCRIBE_TO_STREAM: self.hub.subscribe_filtered,
-            Command.UNSUBSCRIBE_FROM_STREAM: self.hub.unsubscribe,
+            Command.CREATE_PERSISTENT_SUBSCRIPTION: self.groups.create,
+            Command.UPDATE_PERSISTENT_SUBSCRIPTION: self.groups.update,
+            Command.DELETE_PERSISTENT_SUBSCRIPTION: self.groups.delete,
+            Command.CONNECT_TO_PERSISTENT_SUBSCRIPTION: self.groups.connect,
+            Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS: self.groups.ack,
+            Command.PERSISTENT_SUBSCRIPTION_NAK_EVENTS: self.groups.nak,
+            Command.UNSUBSCRIBE_FROM_STREAM: self._unsubscribe,
         }
         served = {command: handler for command, handler in served.items() if command not in store.version.lacks}
         #: Whatever reads, writes or subscribes: what a node that is starting refuses (docs/protocol.md, 1.4).
-        self.requests = served.keys() - {Command.UNSUBSCRIBE_FROM_STREAM, Command.SCAVENGE_DATABASE}
+        self.requests = served.keys() - _NEVER_REFUSED
         #: Every command that has another answer than BadRequest.
         self.answered = served.keys() | _ABOUT_CONNECTIONS
         self._served = self._handlers = served
@@ -102,6 +120,26 @@ class Service:
         """Serve requests, or refuse them as a node does that is starting."""
         self._handlers = self._served if ready else self._served | dict.fromkeys(self.requests, _refuse_for_now)
         self.state = State.MASTER if ready else State.INITIALIZING
+
+    def _unsubscribe(self, request: Request) -> None:
+        """UnsubscribeFromStream, from a stream or a group."""
+        if not self.groups.unsubscribe(request):
+            self.hub.unsubscribe(request)
+
+    def remove(self, client: Client, correlation: bytes) -> None:
+        """End the subscription of this id, if there is one, without a word."""
+        if not self.groups.remove(client, correlation):
+            self.hub.remove(client, correlation)
+
+    def forget(self, client: Client) -> None:
+        """The client is gone: nothing more is pushed to it."""
+        self.hub.forget(client)
+        self.groups.forget(client)
+
+    def drop_all(self, client: Client) -> None:
+        """Tell a client that its subscriptions end, as a server does that shuts down."""
+        self.hub.drop_all(client)
+        self.groups.drop_all(client)
 
     def receive(self, client: Client, frame: Frame) -> None:
         """Answer one package, if it is to be answered.

@@ -64,6 +64,8 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._by_stream: dict[str, list[Subscription]] = {}
+        #: Called with each event that was written, when it was pushed.
+        self.on_write: Callable[[Record], None] | None = None
         #: Called when something was written.
         self.on_publish: Callable[[], None] | None = None
 
@@ -117,6 +119,8 @@ class Hub:
             subscriptions = [*everywhere, *self._by_stream.get(record.stream, ())]
             if subscriptions:
                 self._push(record, subscriptions)
+            if self.on_write is not None:
+                self.on_write(record)
         if self.on_publish is not None:
             self.on_publish()
 

@@ -36,6 +36,14 @@ class Nameless(Enum):
     EVERYTHING = "it is one to the log of all streams"
 
 
+class GroupChecks(Enum):
+    """What becomes of a group that could hand out nothing, for it reads as many events at a time as it has room for."""
+
+    NONE = "it is created, and hands out nothing"
+    SILENT = "the server fails inside, and never answers"
+    TOLD = "it is refused with a reason"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerVersion:
     """One released server, as far as its clients can tell it from another. Sections are those of docs/protocol.md."""
@@ -126,6 +134,31 @@ class ServerVersion:
     #: Whether streams of names that begin with `$mem-` are in memory, and their subscriptions confirmed as from -1 on.
     has_memory_streams: bool
 
+    # Persistent subscriptions: section 3.10
+
+    #: Who can be asked to choose between consumers.
+    strategies: tuple[str, ...]
+    #: What is looked at when a group is created or updated; with TOLD also whether it begins before the first event.
+    group_checks: GroupChecks
+    #: Whether groups are created, updated and deleted by who may write `$settings`, or by the admins and operators.
+    lets_settings_rule_groups: bool
+    #: Whether nobody anonymous can be a consumer, not even where everybody may read.
+    refuses_anonymous_consumers: bool
+    #: Whether a consumer is told how often an event was delivered before.
+    tells_retries: bool
+    #: Whether what a consumer had that left counts as delivered once, however often it was.
+    forgets_retries: bool
+    #: Whether an event that was delivered again before it was late is taken for late when that time has come.
+    keeps_deadlines: bool
+    #: Whether 0 milliseconds to ack in are as many as one likes, or none.
+    waits_forever_for_0: bool
+    #: Whether a checkpoint is the first event that was not handled, or the last one before it.
+    notes_what_is_not_handled: bool
+    #: Whether the number in a checkpoint is a text.
+    writes_checkpoints_as_text: bool
+    #: Whether an ack, or nak, of nothing is a bad package.
+    refuses_empty_acks: bool
+
     # Scavenging: section 3.11
 
     #: Whether a scavenge is answered when it is finished, and not when it has begun.
@@ -206,6 +239,17 @@ _V3 = ServerVersion(
     ignores_empty_windows=False,
     skips_in_transactions=True,
     has_memory_streams=False,
+    strategies=("RoundRobin", "DispatchToSingle", "Pinned"),
+    group_checks=GroupChecks.NONE,
+    lets_settings_rule_groups=True,
+    refuses_anonymous_consumers=False,
+    tells_retries=False,
+    forgets_retries=True,
+    keeps_deadlines=True,
+    waits_forever_for_0=True,
+    notes_what_is_not_handled=True,
+    writes_checkpoints_as_text=False,
+    refuses_empty_acks=True,
     reports_end_of_scavenge=True,
     checks_access_first=False,
     allows_anonymous=True,
@@ -233,6 +277,9 @@ _V4 = replace(
     says_current_version=True,
     number_recreates=False,
     pushes_first=True,
+    tells_retries=True,
+    keeps_deadlines=False,
+    notes_what_is_not_handled=False,
     projections=("$stream_by_category", "$by_category", "$streams", "$by_event_type"),
 )
 _V5 = replace(
@@ -244,6 +291,7 @@ _V5 = replace(
     watches_both_ways=True,
     nameless_subscription=Nameless.EVERYTHING,
     projections=_V3.projections,
+    lets_settings_rule_groups=False,
     categorizes_metadata=False,
     reports_end_of_scavenge=False,
     opens_administration=False,
@@ -264,6 +312,11 @@ _V20 = replace(
     answers_impossible_transactions=False,
     checks_link_targets=False,
     skips_expired=True,
+    strategies=(*_V5.strategies, "PinnedByCorrelation"),
+    group_checks=GroupChecks.SILENT,
+    refuses_anonymous_consumers=True,
+    forgets_retries=False,
+    waits_forever_for_0=False,
     checks_access_first=True,
     opens_nested_metastreams=True,
     says_leader=True,
@@ -286,6 +339,8 @@ _V22 = replace(
     counts_data_only=True,
     takes_any_for_metastream=False,
     ignores_empty_windows=True,
+    group_checks=GroupChecks.TOLD,
+    refuses_empty_acks=False,
 )
 _V23 = replace(
     _V22,
@@ -294,6 +349,7 @@ _V23 = replace(
     summary="no rights for anonymous users",
     skips_in_transactions=False,
     has_memory_streams=True,
+    writes_checkpoints_as_text=True,
     allows_anonymous=False,
     gossips_version=True,
     opens_statistics=False,
