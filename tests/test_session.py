@@ -324,6 +324,31 @@ async def test_silence_is_noticed_in_time(last_byte: float, interval: float, pat
     assert f"{interval + patience:g} s" in str(cause)
 
 
+@pytest.mark.parametrize(("length", "seconds"), [(60_000_000, 5), (100_000_000, 7)], ids=["stored", "skipped"])
+async def test_a_frame_whose_length_arrived_wrong_does_not_last_for_days(length: int, seconds: float) -> None:
+    """Answers to heartbeats are taken for its rest; that is no life."""
+    peer = quiet()
+    async with opened(peer) as session:
+        session.ask()
+        request = await peer.receive()
+        peer.send_bytes(length.to_bytes(4, "little") + bytes([Command.PONG, 0]) + request.correlation)
+        began = trio.current_time()
+        cause = await ended(session)
+        assert trio.current_time() - began == pytest.approx(seconds)
+    # Its head and an answer to a heartbeat, or, where the head was told, two answers.
+    assert "in 5 s there came no more than 44 bytes of a frame that does not end" in str(cause)
+
+
+async def test_a_large_frame_over_a_slow_network_may_take_long() -> None:
+    peer = Peer(mute=[Command.HEARTBEAT_REQUEST])
+    async with opened(peer) as session:
+        frame = encode(Command.PONG, ID, bytes(100_000))
+        for start in range(0, len(frame), 256):
+            peer.send_bytes(frame[start : start + 256])
+            await trio.sleep(1)
+        assert session.cause is None
+
+
 async def test_a_peer_that_answers_at_the_last_moment() -> None:
     peer = Peer(mute=[Command.HEARTBEAT_REQUEST])
     async with opened(peer) as session:

@@ -39,6 +39,9 @@ STALL = 0.5
 LAST_WORDS = 0.2
 """Seconds to read what the peer sent before it closed, when writing has failed already."""
 
+_CRUMBS = 1024
+"""Bytes of one frame that are a sign of life, after its first ones: answers to heartbeats alone bring fewer."""
+
 _TELLING = 5
 """How many of a peer's first bytes tell which protocol it speaks."""
 
@@ -70,6 +73,8 @@ class Session:
         self._prefix = self._next_correlation()[:8]
         self._scope = trio.CancelScope()
         self._last_received = trio.current_time()
+        # Bytes of a frame that has not ended, since the last sign of life.
+        self._crumbs = 0
         # When the watch means to look next, and how long the program last kept it from that, and until when.
         self._look_at = inf
         self._stalled = 0.0
@@ -160,12 +165,25 @@ class Session:
         counters = self._counters
         if len(self._first_bytes) < _TELLING:
             self._first_bytes += chunk[:_TELLING]
-        self._last_received = trio.current_time()
         counters.bytes_received += len(chunk)
         frames = self._buffer.feed(chunk)
         counters.frames_received += len(frames)
+        self._note_life(len(chunk), whole=bool(frames))
         self._file(frames)
         self._buffer.check()
+
+    def _note_life(self, size: int, *, whole: bool) -> None:
+        """Any byte is a sign of life, but not for ever.
+
+        Where a length arrives wrong, all that follows is taken for the rest of that frame, answers to heartbeats too:
+        such a connection would live for days, and nobody would get an answer.
+        """
+        begins = not self._crumbs
+        self._crumbs += size
+        if whole or begins or self._crumbs >= _CRUMBS:
+            self._last_received = trio.current_time()
+        if whole or self._crumbs >= _CRUMBS:
+            self._crumbs = 0
 
     def _file(self, frames: list[Frame]) -> None:
         """Give each run of frames with the same id to whoever waits for it."""
@@ -220,7 +238,7 @@ class Session:
             self.end(self._lost(f"it broke while sending ({_reason(error)})", error))
 
     async def _watch(self) -> None:
-        """Ask for a sign of life after a silence, and end the session when none comes. Any byte is one.
+        """Ask for a sign of life after a silence, and end the session when none comes.
 
         Time in which this program stood still is no silence of the peer: nobody listened. Only what was meant to be
         slept counts, so a program that stands still again and again notices a dead peer too, if later.
@@ -235,11 +253,15 @@ class Session:
                 heard, limit = self._last_received, interval
                 silence = trio.current_time() - heard
             elif silence >= limit > interval:
-                total = interval + timeout
-                self.end(self._lost(f"the server was silent for {total:g} s and gave no sign of life when asked"))
+                self.end(self._lost(self._silence(interval + timeout)))
             elif silence >= limit:
                 self._outbox.put_urgent(encode_frame(Command.HEARTBEAT_REQUEST, self._next_correlation()))
                 limit = silence + timeout
+
+    def _silence(self, seconds: float) -> str:
+        if self._crumbs:
+            return f"in {seconds:g} s there came no more than {self._crumbs:,} bytes of a frame that does not end"
+        return f"the server was silent for {seconds:g} s and gave no sign of life when asked"
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, and see whether the program stood still meanwhile."""

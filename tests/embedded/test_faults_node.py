@@ -14,20 +14,23 @@ from tests.embedded.talk import (
     append,
     assert_ended,
     begin,
+    choose,
     commit,
     delete,
     is_alive,
     new_event,
     new_events,
     read_event,
+    read_filtered,
     read_log,
     read_stream,
     subscribe,
+    subscribe_filtered,
     talk_through_socket,
     talk_to,
     write,
 )
-from trio_extreme.embedded import Node, open_node
+from trio_extreme.embedded import VERSIONS, Node, open_node
 from trio_extreme.values import Credentials
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
@@ -149,20 +152,26 @@ REQUESTS: list[tuple[Command, Message]] = [
     (CONNECT, connect()),
     (DELETE, delete_group()),
 ]
+FILTERED: list[tuple[Command, Message]] = [
+    (Command.FILTERED_READ_ALL_EVENTS_FORWARD, read_filtered(choose("p"))),
+    (Command.FILTERED_READ_ALL_EVENTS_BACKWARD, read_filtered(choose("p"))),
+    (Command.FILTERED_SUBSCRIBE_TO_STREAM, subscribe_filtered(choose("p"))),
+]
 
 
-async def test_a_node_that_is_not_ready_refuses_each_request(node: Node) -> None:
-    assert {command for command, _ in REQUESTS} == node._service.requests
+async def test_a_node_that_is_not_ready_refuses_each_request(node: Node, version: str) -> None:
+    requests = [request for request in REQUESTS + FILTERED if request[0] not in VERSIONS[version].lacks]
+    assert {command for command, _ in requests} == node._service.requests
     talk = await talk_to(node)
     with node.faults.not_ready():
-        for command, message in REQUESTS:
+        for command, message in requests:
             reply = await talk.ask(command, message)
             assert reply is not None
             assert reply.command == Command.NOT_HANDLED
-            assert reply.message.HasField("reason")
+            assert reply.message.HasField("reason") is not VERSIONS[version].omits_zeros
             assert reply.message.reason == schema.NotHandled.NotHandledReason.NotReady
     assert (node.store.last_number("people"), repr(node._service.hub)) == (-1, "<Hub: 0 subscriptions>")
-    for command, message in REQUESTS:
+    for command, message in requests:
         reply = await talk.ask(command, message)
         assert reply is not None
         assert reply.command != Command.NOT_HANDLED

@@ -11,7 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.embedded.talk import ADMIN, Talk, append, new_events, talk_to
-from tests.embedded.visiting import document, get
+from tests.embedded.visiting import ADMIN as LOGIN, basic, document, get
 from trio_extreme.embedded import VERSIONS, Node, StorageError, open_node, run_inline
 from trio_extreme.embedded.pages import Pages
 from trio_extreme.errors import ConnectionLost
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from trio_extreme.http import Response
 
 DAMAGED = StorageError("damaged", "node.db")
+AS_ADMIN = (basic(*LOGIN),)
 
 
 async def is_up(node: Node) -> bool:
@@ -85,13 +86,13 @@ async def test_ids_come_from_the_given_chance(autojump_clock: None) -> None:
 async def test_statistics_know_each_connection(node: Node) -> None:
     talk = await talk_to(node)
     await talk.ask(Command.PING, b"echo")
-    (one,) = document(await get(node, "/stats/tcp"))
+    (one,) = document(await get(node, "/stats/tcp", headers=AS_ADMIN))
     assert one["totalBytesReceived"] > 0
     assert one["remoteEndPoint"] == "memory"
     await talk.stream.aclose()
     await wait_all_tasks_blocked()
-    assert document(await get(node, "/stats/tcp")) == []
-    tcp = document(await get(node, "/stats"))["proc"]["tcp"]
+    assert document(await get(node, "/stats/tcp", headers=AS_ADMIN)) == []
+    tcp = document(await get(node, "/stats", headers=AS_ADMIN))["proc"]["tcp"]
     assert (tcp["connections"], tcp["receivedBytesTotal"]) == (0, one["totalBytesReceived"])
     assert tcp["sentBytesTotal"] == one["totalBytesSent"]
 
@@ -215,6 +216,6 @@ async def test_what_is_no_request_is_refused(node: Node) -> None:
     assert (await stream.receive_some()).startswith(b"HTTP/1.1 400")
     await stream.aclose()
     stream = await node.connect(node.host, node.http_port)
-    response = await exchange(stream, "node", Request("POST", "/gossip", (), json.dumps({}).encode()))
+    response = await exchange(stream, "node", Request("POST", "/nowhere", (), json.dumps({}).encode()))
     assert response.status == 404
     await stream.aclose()
