@@ -25,7 +25,19 @@ class Row(NamedTuple):
 ROWS = [
     Row(
         "0 values",
-        ["errors", "values", "notices", "events", "rights", "metadata", "filters", "groups", "urls", "settings"],
+        [
+            "errors",
+            "values",
+            "notices",
+            "events",
+            "rights",
+            "metadata",
+            "filters",
+            "groups",
+            "details",
+            "urls",
+            "settings",
+        ],
         pure=True,
     ),
     Row("1 wire", ["wire", "messages"], pure=True),

@@ -1,9 +1,11 @@
 """The Trio client of Event Store's TCP protocol. `open_connection` is where to begin."""
 
+from trio_extreme.admin import Admin, open_admin
 from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.changes import ChangeIterator
 from trio_extreme.checkpoints import Checkpoints, MemoryCheckpoints
 from trio_extreme.client import Connection, open_connection
+from trio_extreme.details import ProjectionDetails, UserDetails
 from trio_extreme.errors import (
     AccessDenied,
     BadRequest,
@@ -25,6 +27,7 @@ from trio_extreme.errors import (
     NotReady,
     OperationTimedOut,
     OutcomeUnknown,
+    ProjectionNotFound,
     ProtocolError,
     ReadOnly,
     ServerError,
@@ -34,6 +37,8 @@ from trio_extreme.errors import (
     TooManyConsumers,
     TrioExtremeError,
     Unsupported,
+    UserExists,
+    UserNotFound,
     WrongExpectedVersion,
 )
 from trio_extreme.events import Event, Events, LogEvent, NewEvent, PersistentEvent, PushedEvent, RecordedEvent
@@ -92,6 +97,7 @@ __all__ = [
     "STREAM_EXISTS",
     "AccessDenied",
     "Acl",
+    "Admin",
     "AheadOfServer",
     "BadRequest",
     "Batches",
@@ -145,6 +151,8 @@ __all__ = [
     "PersistentSettings",
     "PersistentSubscription",
     "Position",
+    "ProjectionDetails",
+    "ProjectionNotFound",
     "ProtocolError",
     "PushedEvent",
     "ReadOnly",
@@ -171,9 +179,13 @@ __all__ = [
     "Transaction",
     "TrioExtremeError",
     "Unsupported",
+    "UserDetails",
+    "UserExists",
+    "UserNotFound",
     "WithNotices",
     "WriteResult",
     "WrongExpectedVersion",
     "__version__",
+    "open_admin",
     "open_connection",
 ]

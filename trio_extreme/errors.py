@@ -277,6 +277,30 @@ class TooManyConsumers(ServerError):
         self.group = group
 
 
+class UserNotFound(ServerError):
+    """The server has no user of this login name."""
+
+    def __init__(self, login: str) -> None:
+        super().__init__(f"there is no user {login!r}")
+        self.login = login
+
+
+class UserExists(ServerError):
+    """The server has a user of this login name already, with another password."""
+
+    def __init__(self, login: str) -> None:
+        super().__init__(f"there is a user {login!r} already, with another password")
+        self.login = login
+
+
+class ProjectionNotFound(ServerError):
+    """The server has no projection of this name, or runs none at all."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no projection {name!r}; a server that runs none has none (--run-projections)")
+        self.name = name
+
+
 def _quoted(words: str) -> str:
     """What the server says, behind our own sentence."""
     return f": {words}" if words else ""

@@ -90,7 +90,7 @@ async def exchange(stream: trio.abc.Stream, host: str, request: Request, *, max_
 
     `host` is what the Host header says: name or address, and port. Raises `InvalidArgument`, before anything is sent,
     for what cannot stand in a request; `ConnectionLost` where the answer ends before its end, `ProtocolError` for what
-    is no HTTP or above a limit, and `ServerError` for a redirect: it is told where to, and not followed, so that
+    is no HTTP or above a limit, and `Redirected` for a redirect: it is told where to, and not followed, so that
     nobody can send our credentials elsewhere. Cancelled, the server may have done it all the same.
     """
     line = _Line(h11.Connection(h11.CLIENT, MAX_HEAD), stream)
@@ -136,11 +136,18 @@ def _unreadable(line: _Line, error: Exception) -> ProtocolError | ConnectionLost
     return ConnectionLost("the peer closed the connection without an HTTP answer")
 
 
+class Redirected(ServerError):
+    """The peer says that it is somewhere else, at `location`; nobody went there."""
+
+    def __init__(self, status: int, location: str) -> None:
+        super().__init__(f"the peer answers {status}: it redirects to {_short(location)!r}, which is not followed")
+        self.location = location
+
+
 def _not_redirected(response: Response) -> Response:
     where = response.header("location")
     if response.status in _REDIRECTION and where is not None:
-        msg = f"the peer answers {response.status}: it redirects to {_short(where)!r}, which is not followed"
-        raise ServerError(msg)
+        raise Redirected(response.status, where)
     return response
 
 

@@ -367,7 +367,7 @@ def test_who_may_do_what(version: str) -> None:
     office.desk.service.accounts.create("jane", "", (), "p")
     for who in (NOBODY, OPS, Credentials("jane", "p")):
         statuses = ask_all(office, who)
-        allowed = set(SEEING) if is_open else set()
+        allowed: set[str] = set(SEEING) if is_open else set()
         if is_open or (who is not NOBODY and not owns):
             allowed.add(PASSWORD)
         assert {page for page, status in statuses.items() if status != 401} == allowed

@@ -1,0 +1,262 @@
+"""`open_admin` and an embedded node: what is done over HTTP is so over TCP, on every server that the node can be."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+
+from tests.helpers import new_events
+from tests.sessions.steps import cancelled_at
+from trio_extreme import (
+    AccessDenied,
+    Admin,
+    ConnectionClosed,
+    Credentials,
+    NotAuthenticated,
+    ReadOnly,
+    Settings,
+    UserDetails,
+    UserExists,
+    UserNotFound,
+    open_admin,
+    open_connection,
+)
+from trio_extreme.embedded import VERSIONS, open_node
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from trio.testing import MockClock
+
+    from trio_extreme.embedded import Node
+
+JANE = UserDetails("jane", "Jane Doe", ("staff",), disabled=False)
+EVERYBODY = ["admin", "jane", "ops"]
+
+
+@pytest.fixture
+async def admin(node: Node) -> AsyncIterator[Admin]:
+    async with open_admin(node.settings, connect=node.connect) as opened:
+        yield opened
+
+
+async def lets_in(node: Node, login: str, password: str) -> bool:
+    settings = node.settings.replace(username=login, password=password)
+    try:
+        async with open_connection(settings, connect=node.connect):
+            return True
+    except NotAuthenticated:
+        return False
+
+
+async def add_jane(admin: Admin) -> None:
+    await admin.create_user("jane", "secret", full_name="Jane Doe", groups=["staff"])
+
+
+async def test_users(node: Node, admin: Admin) -> None:
+    assert [user.login for user in await admin.users()] == ["admin", "ops"]
+    await add_jane(admin)
+    assert await lets_in(node, "jane", "secret")
+    assert [user.login for user in await admin.users()] == EVERYBODY
+    assert await admin.user("jane") == JANE
+    await admin.update_user("jane", full_name="J.", groups=("$admins",))
+    assert await admin.user("jane") == UserDetails("jane", "J.", ("$admins",), disabled=False)
+    await admin.disable_user("jane")
+    assert (await admin.user("jane")).disabled
+    assert not await lets_in(node, "jane", "secret")
+    await admin.enable_user("jane")
+    await admin.reset_password("jane", "second")
+    assert await lets_in(node, "jane", "second")
+    await admin.change_password("jane", current="second", new="third")
+    assert (await lets_in(node, "jane", "second"), await lets_in(node, "jane", "third")) == (False, True)
+    await admin.delete_user("jane")
+    assert not await lets_in(node, "jane", "third")
+    assert [user.login for user in await admin.users()] == ["admin", "ops"]
+
+
+async def test_who_is_there_and_who_is_not(admin: Admin) -> None:
+    await add_jane(admin)
+    # As nothing is different afterwards, this can be asked again.
+    await add_jane(admin)
+    with pytest.raises(UserExists, match="there is a user 'jane' already") as exists:
+        await admin.create_user("jane", "another")
+    assert exists.value.login == "jane"
+    calls: list[Callable[[str], Awaitable[object]]] = [
+        *(admin.user, admin.enable_user, admin.disable_user, admin.delete_user),
+        partial(admin.update_user, full_name="", groups=()),
+        lambda login: admin.reset_password(login, "x"),
+    ]
+    for call in calls:
+        with pytest.raises(UserNotFound, match="there is no user 'john'") as missing:
+            await call("john")
+        assert missing.value.login == "john"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_user_who_may_not_and_one_who_is_not_known(version: str, autojump_clock: MockClock) -> None:
+    """All get 401; which it is has another page to tell."""
+    async with open_node(port=None, version=version) as node:
+        settings = node.settings.replace(username="ops")
+        async with open_admin(settings, connect=node.connect) as admin:
+            with pytest.raises(AccessDenied, match=r"creating user 'jane': .*'ops'.* may not"):
+                await add_jane(admin)
+            jane = Credentials("jane", "secret")
+            with pytest.raises(NotAuthenticated, match=r"the server does not accept .*'jane'"):
+                await admin.delete_user("ops", credentials=jane)
+            await admin.create_user("jane", "secret", credentials=Credentials("admin", "changeit"))
+            if version >= "20" and version[:2] in ("20", "22", "23"):
+                assert (await admin.user("jane", credentials=jane)).login == "jane"
+            await admin.change_password("jane", current="secret", new="other")
+            with pytest.raises(NotAuthenticated):
+                await admin.change_password("jane", current="secret", new="x")
+            await admin.disable_user("jane", credentials=Credentials("admin", "changeit"))
+            with pytest.raises(NotAuthenticated):
+                await admin.change_password("jane", current="other", new="x")
+        anonymous = settings.replace(username="", password="")
+        async with open_admin(anonymous, connect=node.connect) as admin:
+            with pytest.raises(AccessDenied, match="not for anybody; give a username"):
+                await admin.delete_user("ops")
+
+
+async def test_a_token(autojump_clock: MockClock) -> None:
+    async with open_node(port=None, version="20.10", tokens={"a.b.c": "admin"}) as node:
+        settings = node.settings.replace(username="", password="", token="a.b.c")
+        async with open_admin(settings, connect=node.connect) as admin:
+            await add_jane(admin)
+            assert await admin.user("jane") == JANE
+            with pytest.raises(NotAuthenticated):
+                await admin.users(credentials=Credentials(token="x.y.z"))
+
+
+async def test_over_sockets() -> None:
+    async with open_node() as node, open_admin(node.settings) as admin:
+        await add_jane(admin)
+        assert [user.login for user in await admin.users()] == EVERYBODY
+
+
+async def test_the_web_interface_may_have_a_host_of_its_own(node: Node) -> None:
+    asked = []
+
+    async def connect(host: str, port: int) -> trio.abc.Stream:
+        asked.append((host, port))
+        return await node.connect(host, node.settings.http_port)
+
+    settings = node.settings.replace(http_host="::1", http_port=2114)
+    async with open_admin(settings, connect=connect) as admin:
+        await admin.users()
+        assert repr(admin) == "<Admin of [::1]:2114>"
+    assert asked == [("::1", 2114)]
+
+
+async def test_read_only_changes_nothing(node: Node) -> None:
+    async with open_admin(node.settings.replace(read_only=True), connect=node.connect) as admin:
+        with pytest.raises(ReadOnly, match="creating user 'jane'"):
+            await add_jane(admin)
+        assert [user.login for user in await admin.users()] == ["admin", "ops"]
+
+
+async def test_what_is_open_when_the_block_is_left(node: Node, nursery: trio.Nursery) -> None:
+    ended = []
+
+    async def ask(admin: Admin) -> None:
+        with pytest.raises(ConnectionClosed) as closed:
+            await admin.users()
+        ended.append((str(closed.value), trio.current_time()))
+
+    with node.faults.pause():
+        async with open_admin(node.settings, connect=node.connect) as admin:
+            nursery.start_soon(ask, admin)
+            await trio.testing.wait_all_tasks_blocked()
+        await trio.testing.wait_all_tasks_blocked()
+    assert ended == [("listing users: the block of open_admin() was left", 0.0)]
+    with pytest.raises(ConnectionClosed):
+        await admin.users()
+
+
+# --- cancelling
+
+
+ACTIONS: dict[str, Callable[[Admin], Awaitable[object]]] = {
+    "users": lambda admin: admin.users(),
+    "user": lambda admin: admin.user("jane"),
+    "create_user": lambda admin: admin.create_user("john", "x"),
+    "update_user": lambda admin: admin.update_user("jane", full_name="", groups=()),
+    "enable_user": lambda admin: admin.enable_user("jane"),
+    "disable_user": lambda admin: admin.disable_user("jane"),
+    "delete_user": lambda admin: admin.delete_user("jane"),
+    "reset_password": lambda admin: admin.reset_password("jane", "x"),
+    "change_password": lambda admin: admin.change_password("jane", current="secret", new="x"),
+}
+
+
+def verbs() -> set[str]:
+    return {name for name, member in vars(Admin).items() if callable(member) and not name.startswith("_")}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+@pytest.mark.parametrize("of_all", [False, True], ids=["own", "all"])
+async def test_cancelled_at_each_step(name: str, of_all: bool, autojump_clock: MockClock) -> None:
+    """Nothing stays open, and the next call is answered."""
+    streams: list[trio.abc.Stream] = []
+    async with open_node(port=None) as node:
+
+        async def connect(host: str, port: int) -> trio.abc.Stream:
+            streams.append(await node.connect(host, port))
+            return streams[-1]
+
+        async with open_admin(node.settings, connect=connect) as admin:
+            for step in count(1):
+                accounts = node._service.accounts
+                accounts.create("jane", "Jane", ("staff",), "secret")
+                with cancelled_at(step, of_all=of_all) as instrument:
+                    await ACTIONS[name](admin)
+                for stream in streams:
+                    with pytest.raises(trio.ClosedResourceError):
+                        await stream.receive_some()
+                streams.clear()
+                assert await admin.users()
+                if not instrument.reached:
+                    break
+                jane = accounts.find("jane")
+                if jane is not None:
+                    accounts.delete(jane)
+                assert step < 1000, "it never ends"
+
+
+def test_every_verb_was_cancelled() -> None:
+    later = {name for name in verbs() if "projection" in name}
+    assert verbs() == set(ACTIONS) | later
+
+
+async def test_leaving_while_cancelled(node: Node) -> None:
+    with trio.move_on_after(1) as scope:
+        async with open_admin(node.settings, connect=node.connect) as admin:
+            with node.faults.pause():
+                await admin.users()
+    assert scope.cancelled_caught
+    assert trio.current_time() == 1
+
+
+# --- beside a connection
+
+
+async def test_rights_of_a_group_are_those_of_its_members(node: Node, admin: Admin) -> None:
+    await add_jane(admin)
+    async with open_connection(node.settings, connect=node.connect) as conn:
+        await conn.append("people", new_events(1))
+        jane = Credentials("jane", "secret")
+        with pytest.raises(AccessDenied):
+            await conn.read_event("$users", 0, credentials=jane)
+        await admin.update_user("jane", full_name="", groups=["$admins"])
+        assert (await conn.read_event("$users", 0, credentials=jane)).data == b"jane"
+
+
+def test_the_defaults_are_those_of_a_server_on_this_machine() -> None:
+    settings: Any = Settings()
+    assert (settings.http_host, settings.http_port) == ("", 2113)
+    assert Settings.from_url("tcp://h?http_port=2114&http_host=web").http_host == "web"
