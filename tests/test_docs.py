@@ -52,7 +52,8 @@ def test_what_a_page_shows_is_what_happens(
 
 async def run_block(example: Example, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with open_node(port=None, path=folder / "node.db", projections=True, run_sync=run_inline) as node:
-        monkeypatch.setattr("trio_extreme.client.connect_tcp", node.connect)
+        for module in ("client", "admin"):
+            monkeypatch.setattr(f"trio_extreme.{module}.connect_tcp", node.connect)
         async with open_connection(node.settings) as conn:
             example.namespace.update(node=node, conn=conn)
             with trio.move_on_after(HOUR):
