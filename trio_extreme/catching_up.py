@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=Event)
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.subscriptions")
 
 PATIENCE = 1.0
 """Seconds for which pages may end before what the server has confirmed: it shows some records a little later than it

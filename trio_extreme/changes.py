@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
 
-from trio_extreme.notices import Closed
+from trio_extreme.notices import Closed, Connected
 
 if TYPE_CHECKING:
     from trio_extreme.notices import Change
+
+logger = logging.getLogger("trio_extreme.connection")
 
 KEPT = 100
 """How many changes are kept for those who do not keep pace; older ones they miss."""
@@ -25,7 +28,11 @@ class Changes:
         self._lot = trio.lowlevel.ParkingLot()
 
     def note(self, change: Change) -> None:
-        """Something has changed."""
+        """Something has changed. Of what went wrong, and is tried again, the log hears from who tries."""
+        if isinstance(change, Connected):
+            logger.info("connected to %s:%d", change.host, change.port)
+        elif isinstance(change, Closed):
+            logger.info("no connection any more: %s", change.reason)
         self._kept.append(change)
         self._count += 1
         self._lot.unpark_all()

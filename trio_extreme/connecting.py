@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trio_extreme.settings import Settings
     from trio_extreme.transport import Connect
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.connection")
 
 KEPT_ATTEMPTS = 100
 """How many failed attempts are kept for `ConnectFailed`, where there is no end to them."""

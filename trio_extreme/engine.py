@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from trio_extreme.settings import Settings
     from trio_extreme.transport import Connect
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.connection")
 
 _MENDABLE = (ConnectionLost, ProtocolError, OperationTimedOut, BadRequest, FrameTooLarge, NotReady)
 """What a further attempt may do away with before we were ever accepted; later, anything may pass."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trio_extreme.line import Line
     from trio_extreme.values import Credentials
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.connection")
 
 MAX_DEATHS = 10
 """Sessions in a row that may die of the question before who asks is told: fewer may be chance."""

@@ -91,7 +91,12 @@ class LiveSubscription(SingleSubscription[E]):
         self._leave()
 
     async def _advance(self) -> None:
-        for run in _between_confirmations(await self._mailbox.take()):
+        try:
+            frames = await self._mailbox.take()
+        except TrioExtremeError as error:
+            self._error = error
+            return  # noqa: ASYNC910 - it waited
+        for run in _between_confirmations(frames):
             if run[0][0] == _CONFIRMATION:
                 self._out.append(Reconnected(gap_possible=True))
             else:

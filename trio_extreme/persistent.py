@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     What: TypeAlias = tuple[NakAction, str] | None
     """What is said of an event: that it was handled (None), or what is to become of it, and why."""
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.subscriptions")
 
 _HANDLED = {NakAction.SKIP, NakAction.STOP}
 """What servers take for an ack. What was parked comes again when somebody has it replayed."""
@@ -159,6 +159,7 @@ class PersistentSubscription(Subscription[PersistentEvent]):
     def _end(self, error: TrioExtremeError) -> None:
         """It ends by itself, with this."""
         self._stop(error)
+        self._log_end(error)
         if isinstance(error, ProtocolError):
             self._engine.line.give_up(error)
 

@@ -9,10 +9,18 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import trio
 
-from trio_extreme.errors import DropReason, ProtocolError, StreamDeleted, SubscriptionDropped, TrioExtremeError
+from trio_extreme.errors import (
+    ConnectFailed,
+    ConnectionClosed,
+    DropReason,
+    ProtocolError,
+    StreamDeleted,
+    SubscriptionDropped,
+    TrioExtremeError,
+)
 from trio_extreme.events import Event
 from trio_extreme.iterating import Batches, ListIterator
-from trio_extreme.notices import FellBehind, Notice, Reconnected
+from trio_extreme.notices import CaughtUp, FellBehind, Notice, Reconnected
 from trio_extreme.operations.subscribing import ALL_STREAMS, drop_error, is_tombstone
 from trio_extreme.pending import fresh
 from trio_extreme.wire.commands import PARSE_ERRORS, Command, command_name
@@ -31,7 +39,7 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=Event)
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.subscriptions")
 
 _PUSHED = {int(Command.STREAM_EVENT_APPEARED)}
 
@@ -132,6 +140,15 @@ class Subscription(ABC, Generic[E]):
         """The error for a SubscriptionDropped."""
         return drop_error(body, self._stream)
 
+    def _log_end(self, error: TrioExtremeError) -> None:
+        """Say that it ended, unless that was asked for, or the connection has said so for all it carries."""
+        if isinstance(error, ConnectFailed | ConnectionClosed):
+            return
+        if not isinstance(error, SubscriptionDropped):
+            logger.info("the subscription to %s ended: %s", self._name, error)
+        elif error.reason is not DropReason.LEFT:
+            logger.warning("the subscription to %s was dropped: %s", self._name, error)
+
     def _check_inside(self) -> None:
         if not self._inside:
             msg = "a subscription is iterated over inside its block: async with conn.subscribe(…) as events"
@@ -141,7 +158,7 @@ class Subscription(ABC, Generic[E]):
 class SingleSubscription(ListIterator[E], Subscription[E]):
     """One that has one consumer: another task that iterates over it meanwhile meets `trio.BusyResourceError`."""
 
-    __slots__ = ("_engine", "_entered", "_error", "_inside", "_out", "_stream", "_wants_notices")
+    __slots__ = ("_engine", "_entered", "_error", "_inside", "_out", "_stream", "_told_end", "_wants_notices")
 
     def __init__(self, engine: Engine, stream: str) -> None:
         super().__init__()
@@ -151,6 +168,7 @@ class SingleSubscription(ListIterator[E], Subscription[E]):
         self._inside = False
         self._wants_notices = False
         self._error: TrioExtremeError | None = None
+        self._told_end = False
         # What is to be handed out next. It is the consumer's already: the place we go on from lies behind it.
         self._out: deque[Sequence[E] | Notice] = deque()
 
@@ -177,20 +195,25 @@ class SingleSubscription(ListIterator[E], Subscription[E]):
                 item = self._out.popleft()
                 if not isinstance(item, Notice):
                     return item
+                self._log_notice(item)
                 if self._wants_notices:
                     # A list of one: it is handed out at once, to who asked for it.
                     return [item]  # type: ignore[list-item]
-                self._unheard(item)
             if self._error is not None:
+                if not self._told_end:
+                    self._told_end = True
+                    self._log_end(self._error)
                 raise fresh(self._error)
             await self._advance()
 
-    def _unheard(self, notice: Notice) -> None:
-        """What nobody listens for, and somebody should know, goes to the log."""
-        if isinstance(notice, Reconnected) and notice.gap_possible:
-            logger.warning("the subscription to %s was interrupted: events may be missing", self._name)
+    def _log_notice(self, notice: Notice) -> None:
+        """What may have been lost is the consumer's business, and a warning where it does not listen for that."""
+        if isinstance(notice, CaughtUp):
+            logger.info("the subscription to %s has caught up", self._name)
         elif isinstance(notice, FellBehind):
             logger.info("the consumer of %s fell behind: going on from the store", self._name)
+        elif isinstance(notice, Reconnected) and notice.gap_possible and not self._wants_notices:
+            logger.warning("the subscription to %s was interrupted: events may be missing", self._name)
 
     def _read_pushed(self, frames: Sequence[Frame]) -> tuple[Sequence[ResolvedEvent], TrioExtremeError | None]:
         """The messages of pushed frames up to what ends the subscription, and that."""
