@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -69,6 +70,33 @@ async def test_a_restart_keeps_what_was_written_and_does_no_more(node: Node) -> 
     page = await (await talk_to(node)).ask(FORWARD, read_stream("people"))
     assert page is not None
     assert len(page.message.events) == 3
+
+
+async def test_a_node_that_was_killed_is_away_until_it_is_started(node: Node) -> None:
+    talk = await talk_to(node)
+    await talk.ask(Command.WRITE_EVENTS, append("people", new_events(3)))
+    for kill, end in (
+        (node.faults.kill, node.faults.start),
+        (partial(node.faults.kill, 5), partial(trio.sleep, 5.1)),
+        (node.faults.kill, node.faults.clear),
+    ):
+        kill()
+        assert await talk.hear() is None
+        assert node.faults.is_away
+        with pytest.raises(ConnectionRefusedError):
+            await talk_to(node)
+        ended = end()
+        if ended is not None:
+            await ended
+        assert not node.faults.is_away
+        talk = await talk_to(node)
+        page = await talk.ask(FORWARD, read_stream("people"))
+        assert page is not None
+        assert len(page.message.events) == 3
+    with node.faults.kill():
+        pass
+    assert await talk.hear() is None
+    assert [name for _, name, _ in node.faults.history] == [*["kill", "restart", "restart"] * 4]
 
 
 async def test_a_graceful_restart_tells_subscriptions(node: Node) -> None:

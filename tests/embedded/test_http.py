@@ -50,6 +50,7 @@ def who(visit: Visit) -> Response:
         ("/", 404, b"Not Found"),
         ("/Streams", 404, b"Not Found"),
         ("*", 404, b"Not Found"),
+        ("//[", 404, b"Not Found"),
     ],
 )
 def test_a_path_leads_to_its_page(web: Web, target: str, status: int, body: bytes) -> None:

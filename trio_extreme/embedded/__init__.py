@@ -8,9 +8,21 @@ errors included.
 """
 
 from trio_extreme.embedded.acl import User
+from trio_extreme.embedded.cluster import Cluster
+from trio_extreme.embedded.cluster_opening import open_cluster
 from trio_extreme.embedded.commits import RunSync, run_inline
 from trio_extreme.embedded.node import Node, open_node
 from trio_extreme.embedded.storage import StorageError
 from trio_extreme.embedded.versions import VERSIONS
 
-__all__ = ["VERSIONS", "Node", "RunSync", "StorageError", "User", "open_node", "run_inline"]
+__all__ = [
+    "VERSIONS",
+    "Cluster",
+    "Node",
+    "RunSync",
+    "StorageError",
+    "User",
+    "open_cluster",
+    "open_node",
+    "run_inline",
+]

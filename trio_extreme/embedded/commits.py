@@ -18,6 +18,7 @@ import trio
 
 from trio_extreme.embedded.sqlite_storage import SqliteStorage
 from trio_extreme.embedded.storage import MemoryStorage
+from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     import os
@@ -33,6 +34,10 @@ _MOST_GATHERED = 4 * 1024 * 1024
 """Bytes of the log that may wait for a commit. Whoever writes when there are more waits itself."""
 _CLOSING_TIME = 5.0
 """Seconds for the last commit and the closing of the file, where waiting for them can be given up at all."""
+
+
+SIGNS_OF_LIFE: frozenset[int] = frozenset((Command.HEARTBEAT_REQUEST, Command.HEARTBEAT_RESPONSE))
+"""Commands of packages that never wait."""
 
 
 class RunSync(Protocol):
@@ -73,11 +78,22 @@ async def open_storage(
             await run_sync(storage.close)
 
 
+class MakeCommits(Protocol):
+    """Makes the `Commits` of a node; the arguments are those of that class."""
+
+    def __call__(self, storage: Storage, run_sync: RunSync, line: Line, passed: Callable[[], None], /) -> Commits:
+        """Make them."""
+        ...
+
+
 class Commits:
     """The commits of one storage. One that keeps nothing on a disk has none: all is always done.
 
     `passed` is called when one is done.
     """
+
+    #: Commands of packages that depend on nothing that was written.
+    passing = SIGNS_OF_LIFE
 
     def __init__(self, storage: Storage, run_sync: RunSync, line: Line, passed: Callable[[], None]) -> None:
         self._storage = storage if isinstance(storage, SqliteStorage) else None

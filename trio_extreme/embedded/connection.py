@@ -42,8 +42,6 @@ _GRACE = 1.0
 """Seconds that last words get."""
 _COMMAND = 4
 """Where in a frame its command is."""
-_SIGNS_OF_LIFE = frozenset((Command.HEARTBEAT_REQUEST, Command.HEARTBEAT_RESPONSE))
-"""What depends on nothing that was written."""
 
 
 class Connection:
@@ -243,7 +241,7 @@ class Connection:
 
     def queue(self, frame: bytes) -> None:
         """Send a frame after those that are queued: the last step, for the line to take where a fault delays it."""
-        if self._commits.is_done or frame[_COMMAND] in _SIGNS_OF_LIFE:
+        if self._commits.is_done or frame[_COMMAND] in self._commits.passing:
             self._queue.append(frame)
             self._unsent += len(frame)
             self._idle_writer.unpark()

@@ -114,15 +114,19 @@ class Faults:
     ) -> None:
         #: All that was done and all that it hit, oldest first.
         self.history: list[Happening] = []
+        #: How often the node was killed or restarted.
+        self.deaths = 0
+        #: Told when the process has stopped, ended, begun or gone on: what a cluster does then.
+        self.watch: Callable[[], None] = lambda: None
         self._service = service
         self._connections = connections
         self._visits = visits
         self._line = line
         self._random = random
         self._timetable = timetable
-        self._pause = self._lasting("pause", line.resume)
+        self._pause = self._lasting("pause", self._resume)
         self._refusal = self._lasting("refuse")
-        self._down = self._lasting("restart")
+        self._down = self._lasting("restart", self._come_back)
         self._starting = self._lasting("not_ready", partial(service.set_ready, ready=True))
         self._delay = self._lasting("delay", partial(line.set_delay, 0))
 
@@ -202,11 +206,22 @@ class Faults:
         """
         _check_seconds(seconds)
         self._line.stop()
-        return self._pause.begin("the process is stopped", seconds)
+        pause = self._pause.begin("the process is stopped", seconds)
+        self.watch()
+        return pause
 
     def resume(self) -> None:
         """End `pause`."""
         self._pause.end()
+
+    def _resume(self) -> None:
+        self._line.resume()
+        self.watch()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether the process is stopped, or there is none."""
+        return self._pause.active or self._down.active
 
     def not_ready(self, seconds: float | None = None) -> Lasting:
         """Answer NotHandled with the reason NotReady whatever reads, writes or subscribes, as a node that starts.
@@ -231,20 +246,36 @@ class Faults:
         """
         _check_seconds(down)
         self._note("restart", f"{'graceful' if graceful else 'killed'}, {self._everybody()}")
+        if down:
+            self._down.begin("down", down)
+        self._end(graceful=graceful)
+
+    def kill(self, seconds: float | None = None) -> Lasting:
+        """Kill the node: as `restart`, but it is started again by `start`, or after so many seconds."""
+        _check_seconds(seconds)
+        self._note("kill", self._everybody())
+        down = self._down.begin("down", seconds)
+        self._end(graceful=False)
+        return down
+
+    def start(self) -> None:
+        """End `kill`, or the time that a `restart` takes."""
+        self._down.end()
+
+    def _come_back(self) -> None:
+        self.watch()
+
+    def _end(self, *, graceful: bool) -> None:
+        self.deaths += 1
         self._visits.cut()
         for connection in self._connections:
             if graceful:
                 connection.shut_down()
             else:
                 connection.cut()
-        self._service.store.restart(crashed=not graceful)
-        self._service.accounts.restart()
-        if self._service.projections is not None:
-            self._service.projections.restart()
-        self._service.groups.load()
+        self._service.restart(crashed=not graceful)
         self._pause.end()
-        if down:
-            self._down.begin("down", down)
+        self.watch()
 
     # Of packages
 

@@ -95,6 +95,12 @@ class Groups:
             if settings.named_consumer_strategy in STRATEGIES:
                 self._begin(settings)
 
+    def rest(self) -> None:
+        """Have no groups, as a node that is not the master: who is connected is told so."""
+        for client, correlation in self._consumers:
+            client.reply(Command.SUBSCRIPTION_DROPPED, correlation)
+        self._groups, self._by_stream, self._consumers = {}, {}, {}
+
     def _now(self) -> float:
         return self._clock()
 

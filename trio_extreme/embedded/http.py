@@ -54,6 +54,7 @@ class _Route(NamedTuple):
     page: Page
     roles: frozenset[str]
     kinds: Sequence[str]
+    tells_of_log: bool
 
     def match(self, path: Sequence[str]) -> Mapping[str, str] | None:
         """The named parts of a path; None for one that this is not the pattern of."""
@@ -71,6 +72,8 @@ class Web:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._routes: list[_Route] = []
+        #: Where other nodes have to be asked for changes: what to answer here to who asks for one.
+        self.sends_away: Callable[[Request], Response | None] = lambda _: None
 
     def __repr__(self) -> str:
         return f"<Web: {len(self._routes)} pages>"
@@ -83,12 +86,18 @@ class Web:
         *,
         roles: frozenset[str] = ANYBODY,
         kinds: Sequence[str] = (JSON,),
+        tells_of_log: bool = True,
     ) -> None:
         """Have a page at paths like "/subscriptions/{stream}/{group}", for who has one of these roles.
 
-        `kinds`: its kinds of content; the first is for who does not care.
+        `kinds`: its kinds of content; the first is for who does not care. A page that does not tell of the log is
+        answered also while nothing may be said of that.
         """
-        self._routes.append(_Route(method, _split(pattern), page, roles, kinds))
+        self._routes.append(_Route(method, _split(pattern), page, roles, kinds, tells_of_log))
+
+    def tells_of_log(self, request: Request) -> bool:
+        """Whether the answer depends on what was written."""
+        return any(route.tells_of_log for route, _ in self._find(request))
 
     def answer(self, request: Request) -> Response:
         """What a request is answered with; a bug is answered with 500. Raises `StorageError` where the file fails."""
@@ -102,16 +111,24 @@ class Web:
             return plain(500, text)
 
     def _answer(self, request: Request) -> Response:
-        url = urlsplit(request.target)
-        path = [unquote(part) for part in _split(url.path)]
-        found = [(route, parts) for route in self._routes if (parts := route.match(path)) is not None]
+        found = self._find(request)
         if not found:
             return plain(404, "Not Found")
         method = "GET" if request.method == "HEAD" else request.method
+        if method != "GET" and (away := self.sends_away(request)) is not None:
+            return away
         for route, parts in found:
             if route.method == method:
-                return self._visit(route, parts, request, dict(parse_qsl(url.query)))
+                return self._visit(route, parts, request, dict(parse_qsl(urlsplit(request.target).query)))
         return plain(405, "Method Not Allowed", ("allow", ", ".join(route.method for route, _ in found)))
+
+    def _find(self, request: Request) -> Sequence[tuple[_Route, Mapping[str, str]]]:
+        try:
+            path = [unquote(part) for part in _split(urlsplit(request.target).path)]
+        except ValueError:
+            # No address at all, such as "//[".
+            return ()
+        return [(route, parts) for route in self._routes if (parts := route.match(path)) is not None]
 
     def _visit(self, route: _Route, parts: Mapping[str, str], request: Request, query: Mapping[str, str]) -> Response:
         header = request.header("authorization")

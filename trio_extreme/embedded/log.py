@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from trio_extreme.embedded.storage import Storage
 
-_EPOCH_SIZE = 168
-"""Bytes of the record that real servers begin their log with; it is no event."""
+EPOCH_SIZE = 168
+"""Bytes of the record that real servers begin their log with, and that each new master writes; it is no event."""
 
 
 class LogReadError(TrioExtremeError):
@@ -36,7 +36,7 @@ class Log:
         self._storage = storage
         if not storage.end:
             batch = Batch(storage)
-            batch.mark(_EPOCH_SIZE)
+            batch.mark(EPOCH_SIZE)
             storage.add(batch)
 
     def __repr__(self) -> str:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from ssl import SSLContext
 
-    from trio_extreme.embedded.commits import RunSync
+    from trio_extreme.embedded.commits import MakeCommits, RunSync
     from trio_extreme.embedded.pages import Traffic
     from trio_extreme.embedded.versions import ServerVersion
 
@@ -60,6 +60,7 @@ class Node:
         *,
         projections: bool,
         gossips: bool,
+        make_commits: MakeCommits = Commits,
         tls: SSLContext | None = None,
         http_tls: SSLContext | None = None,
     ) -> None:
@@ -77,20 +78,25 @@ class Node:
         self._http_tls = http_tls
         self._random = random
         self._nursery: trio.Nursery | None = None
+        #: The times of masters, of which this is the one it knows; None where it is alone.
+        self.epoch: Epoch | None = None
+        #: The nodes that it knows.
+        self.members: Callable[[], Sequence[Member]] = lambda: [self.member()]
         self._connections: dict[Connection, None] = {}
         self._all_ended = trio.lowlevel.ParkingLot()
         # Bytes that went over connections that have ended.
         self._received = self._sent = 0
         self._timetable = Timetable()
         self._line = Line(self._timetable)
-        self._commits = Commits(service.store.storage, run_sync, self._line, self._release)
+        self._commits = make_commits(service.store.storage, run_sync, self._line, self._release)
         service.groups.keep_time(self._timetable.after, trio.current_time)
         if projections:
             commits = self._commits
             service.projections = Projections(
                 self.store, service.hub, self._timetable.after, lambda: commits.is_crowded
             )
-        web = Web(service)
+        #: Its pages.
+        self.web = web = Web(service)
         Pages(service, self, web, gossips=gossips)
         UserPages(service, web, "http" if http_tls is None else "https")
         self._visits = Visits(web, self._line, self._commits)
@@ -119,6 +125,22 @@ class Node:
             password=password,
         )
 
+    def name_ports(self, index: int) -> None:
+        """Go by other ports than other nodes without sockets."""
+        self.port, self.http_port = _NAME_PORT + index, _NAME_HTTP_PORT + index
+
+    @property
+    def web_address(self) -> str:
+        """Where its web interface is."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self._http_tls is None else 'https'}://{host}:{self.http_port}"
+
+    def cut_connections(self) -> None:
+        """End them all without a word."""
+        self._visits.cut()
+        for connection in self._connections:
+            connection.cut()
+
     # What its pages tell
 
     @property
@@ -127,11 +149,11 @@ class Node:
         http = self.http_port or 0
         return Endpoints(self.host, self.port, http) if self._tls is None else Endpoints(self.host, 0, http, self.port)
 
-    def members(self) -> Sequence[Member]:
-        """The nodes that it knows: itself."""
-        log, epoch = self.store.log, Epoch(0, 0, self._epoch)
+    def member(self) -> Member:
+        """Itself, as it tells others."""
+        log, epoch = self.store.log, self.epoch or Epoch(0, 0, self._epoch)
         state, now = self._service.state, self.store.now()
-        return [Member(self._instance, now, state, self.endpoints, log.last, log.end, epoch)]
+        return Member(self._instance, now, state, self.endpoints, log.last, log.end, epoch)
 
     @cached_property
     def _instance(self) -> UUID:
@@ -245,15 +267,37 @@ class Node:
                 scope.shield = True
                 await trio.sleep_forever()
 
-    async def _stop(self) -> None:  # noqa: ASYNC910 - only where somebody is connected
-        """Say goodbye to every client, and wait for those that listen."""
+    def _say_goodbye(self) -> None:
         self._nursery = None
         self.faults.clear()
         self._visits.cut()
         for connection in self._connections:
             connection.shut_down()
+
+    async def _ended(self) -> None:  # noqa: ASYNC910 - only where somebody is connected
+        """Wait for those clients that listen."""
         while self._connections:
             await self._all_ended.park()
+
+
+@asynccontextmanager
+async def running(*places: tuple[Node, int | None, int | None]) -> AsyncIterator[None]:
+    """These nodes run, on their ports; they say goodbye to every client at the end of the block."""
+    nodes = [node for node, _, _ in places]
+    async with open_plain_nursery() as nursery:
+        scopes: list[trio.CancelScope] = []
+        try:
+            for node, port, http_port in places:
+                scopes.append(await nursery.start(node._run, port, http_port))  # noqa: SLF001 - one class in two pieces
+            yield
+        finally:
+            with trio.move_on_after(_CLOSING_TIME, shield=True):
+                for node in nodes:
+                    node._say_goodbye()  # noqa: SLF001
+                for node in nodes:
+                    await node._ended()  # noqa: SLF001
+            for scope in scopes:
+                scope.cancel()
 
 
 @asynccontextmanager
@@ -307,8 +351,8 @@ async def open_node(
     run_sync = run_sync or in_a_thread()
     model = find_version(version)
     accounts = with_default_users(users or {})
-    known_tokens = _check_tokens(tokens or {}, accounts, model)
-    async with open_storage(path, model, run_sync) as storage, open_plain_nursery() as nursery:
+    known_tokens = check_tokens(tokens or {}, accounts, model)
+    async with open_storage(path, model, run_sync) as storage:
         store = Store(model, storage=storage, now=now, random=random)
         service = Service(store, accounts, known_tokens)
         gossips = gossip_on_single_node or model.gossips_alone
@@ -322,16 +366,11 @@ async def open_node(
             tls=tls,
             http_tls=http_tls,
         )
-        scope: trio.CancelScope = await nursery.start(node._run, port, http_port)  # noqa: SLF001 - one class in two pieces
-        try:
+        async with running((node, port, http_port)):
             yield node
-        finally:
-            with trio.move_on_after(_CLOSING_TIME, shield=True):
-                await node._stop()  # noqa: SLF001
-            scope.cancel()
 
 
-def _check_tokens(tokens: Mapping[str, str], users: Mapping[str, User], version: ServerVersion) -> Mapping[str, str]:
+def check_tokens(tokens: Mapping[str, str], users: Mapping[str, User], version: ServerVersion) -> Mapping[str, str]:
     """The tokens; no error shows one."""
     if tokens and not version.takes_tokens:
         first = next(known.short for known in VERSIONS.values() if known.takes_tokens)

@@ -66,9 +66,9 @@ class Pages:
         self._version = service.store.version
         self._subject = subject
         if gossips:
-            web.add("GET", "/gossip", self.gossip)
-        web.add("GET", "/info", self.info)
-        web.add("GET", "/ping", self.ping, kinds=(JSON, TEXT))
+            web.add("GET", "/gossip", self.gossip, tells_of_log=False)
+        web.add("GET", "/info", self.info, tells_of_log=False)
+        web.add("GET", "/ping", self.ping, kinds=(JSON, TEXT), tells_of_log=False)
         for_statistics = ANYBODY if self._version.opens_statistics else ANY_USER
         web.add("GET", "/stats", self.statistics, roles=for_statistics)
         web.add("GET", "/stats/tcp", self.connections, roles=for_statistics)

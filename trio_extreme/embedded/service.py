@@ -110,8 +110,11 @@ class Service:
         #: Every command that has another answer than BadRequest.
         self.answered = served.keys() | _ABOUT_CONNECTIONS
         self._served = self._handlers = served
-        #: What it is in its cluster; a node that is alone is its own master, once it has started.
-        self.state = State.MASTER
+        self._is_ready = True
+        #: What it is in its cluster, once it has started; a node that is alone is its own master.
+        self.role = State.MASTER
+        #: Where not all requests are served here: whether this one is. It answers itself those that are not.
+        self.admits: Callable[[Request], bool] | None = None
 
     def __repr__(self) -> str:
         return f"<Service of {self.store!r}>"
@@ -119,7 +122,12 @@ class Service:
     def set_ready(self, *, ready: bool) -> None:
         """Serve requests, or refuse them as a node does that is starting."""
         self._handlers = self._served if ready else self._served | dict.fromkeys(self.requests, _refuse_for_now)
-        self.state = State.MASTER if ready else State.INITIALIZING
+        self._is_ready = ready
+
+    @property
+    def state(self) -> State:
+        """What it is at present."""
+        return self.role if self._is_ready else State.INITIALIZING
 
     def _unsubscribe(self, request: Request) -> None:
         """UnsubscribeFromStream, from a stream or a group."""
@@ -141,18 +149,39 @@ class Service:
         self.hub.drop_all(client)
         self.groups.drop_all(client)
 
+    def restart(self, *, crashed: bool) -> None:
+        """Begin anew with what the log has; where it `crashed`, that is what was on the disk."""
+        self.store.restart(crashed=crashed)
+        self.accounts.restart()
+        if self.projections is not None:
+            self.projections.restart()
+        if self.role is State.MASTER:
+            self.groups.load()
+        else:
+            self.groups.rest()
+
     def receive(self, client: Client, frame: Frame) -> None:
         """Answer one package, if it is to be answered.
 
         A bug that it finds here costs whoever sent it a BadRequest, as on real servers, and nobody the node. Raises
         `StorageError` where the node's file cannot be read.
         """
+        command, _, correlation, _ = frame
+        self._try(client, command, correlation, lambda: self._receive(client, frame))
+
+    def perform(self, request: Request) -> None:
+        """Do what another node of the cluster was asked for, and answer that."""
+        client, correlation, _, command, _ = request
+        self._try(client, command, correlation, lambda: self._handle(request))
+
+    def _try(self, client: Client, command: int, correlation: bytes, do: Callable[[], None]) -> None:
         try:
-            self._receive(client, frame)
+            do()
         except StorageError:
             raise
+        except (Refusal, ProtocolError) as error:
+            self._refuse(client, command, correlation, str(error))
         except Exception as error:
-            command, _, correlation, _ = frame
             logger.exception("the embedded node failed to answer %s", self._name(command))
             text = f"the embedded node failed: {type(error).__name__}; its log {logger.name} says where"
             self._refuse(client, command, correlation, text)
@@ -190,8 +219,6 @@ class Service:
             self._dispatch(client, command, correlation, self._find_identity(client, credentials), payload)
         except _NotAuthenticated:
             client.reply(Command.NOT_AUTHENTICATED, correlation, b"Not Authenticated")
-        except (Refusal, ProtocolError) as error:
-            self._refuse(client, command, correlation, str(error))
 
     def _find_identity(self, client: Client, credentials: Credentials | None) -> Identity | None:
         """Who asks: whom the package names, else whom Authenticate named, else nobody."""
@@ -216,11 +243,15 @@ class Service:
         if command == Command.PING:
             client.reply(Command.PONG, correlation, payload)
         elif command not in _UNANSWERED:
-            handler = self._handlers.get(command)
-            if handler is None:
+            if command not in self._handlers:
                 raise Refusal
             require(correlation != NO_CORRELATION, "the correlation id is empty")
-            handler(Request(client, correlation, identity, Command(command), decode_payload(command, payload)))
+            request = Request(client, correlation, identity, Command(command), decode_payload(command, payload))
+            if self.admits is None or not self._is_ready or self.admits(request):
+                self._handle(request)
+
+    def _handle(self, request: Request) -> None:
+        self._handlers[request.command](request)
 
     def _authenticate(self, client: Client, correlation: bytes, credentials: Credentials | None) -> None:
         if credentials is None:

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from trio_extreme.embedded.cache import Cache
-from trio_extreme.embedded.log import Log
+from trio_extreme.embedded.log import EPOCH_SIZE, Log
 from trio_extreme.embedded.metadata import (
     META,
     METASTREAM,
@@ -299,6 +299,17 @@ class Store:
         self._add(batch)
         return Written(first, first + count - 1, position, batch.records)
 
+    def begin_epoch(self) -> int:
+        """Write the record with which a new master begins; where it is."""
+        batch = Batch(self.storage)
+        position = batch.mark(EPOCH_SIZE)
+        self._add(batch)
+        return position
+
+    def follow(self, batch: Batch) -> None:
+        """Know what is new in the storage, which another node wrote. Ids are the memory of who writes."""
+        self._forget(batch)
+
     def restart(self, *, crashed: bool) -> None:
         """Forget what a server forgets that starts again, such as which ids were written of late.
 
@@ -314,6 +325,10 @@ class Store:
     def _add(self, batch: Batch) -> None:
         self.storage.add(batch)
         self._recent.add(batch.records)
+        self._forget(batch)
+
+    def _forget(self, batch: Batch) -> None:
+        """What was remembered of these streams is not so any more."""
         for stream in {record.stream for record in batch.records}:
             if stream.startswith(META):
                 self._metadata.forget(stream.removeprefix(META))

@@ -58,6 +58,7 @@ class Visits:
         except StorageError as error:
             self._commits.fail(error)
             return Response(500)
-        await self._commits.pass_by()
+        if self._web.tells_of_log(request):
+            await self._commits.pass_by()
         await trio.sleep(self._line.delay)
         return response
