@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.json_format import MessageToDict
 
 from trio_extreme.errors import ProtocolError
+from trio_extreme.wire import schema
 from trio_extreme.wire.commands import MESSAGES, Command, command_name, decode_payload
 from trio_extreme.wire.framing import NO_CORRELATION, Frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 _FREE = dict.fromkeys(
     ("created", "created_epoch", "last_commit_position", "error", "message", "total_time_ms"), "there"
@@ -159,8 +160,8 @@ class _Rules:
             return self._normal(value)
         if key == "event_id":
             return value if value in self._ids else "an id"
-        if key == "metadata":
-            return without_places_and_times(value)
+        if key in _READINGS:
+            return _READINGS[key](value)
         if key in _POSITIONS:
             return value if int(value) <= 0 else "a position"
         return _FREE.get(key, value) if value else value
@@ -173,6 +174,17 @@ def without_places_and_times(metadata: str) -> object:
     except ValueError:
         return metadata
     return _ADDED.sub(rb"\1a time", _TAG.sub(rb"\1a position\2a position", data))
+
+
+def told_of_master(info: str) -> object:
+    """Where the master is: elsewhere each time, but told in the same fields."""
+    return list(as_json(schema.NotHandled.MasterInfo.FromString(b64decode(info))))
+
+
+_READINGS: Mapping[str, Callable[[str], object]] = {
+    "metadata": without_places_and_times,
+    "additional_info": told_of_master,
+}
 
 
 def _is_log(event: Mapping[str, Any]) -> bool:

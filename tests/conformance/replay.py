@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -10,15 +11,19 @@ import trio
 
 from tests.conformance.compare import Answer, Conversation, read_answer
 from tests.conformance.recorded import Note, RecordedFrame, Recording
-from trio_extreme.embedded import open_node, run_inline
+from trio_extreme.embedded import open_cluster, open_node, run_inline
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, decode_payload
 from trio_extreme.wire.framing import FrameBuffer, encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from pathlib import Path
 
+    from trio_extreme.transport import Connect
+
+CLUSTERED = ("cluster_slave",)
+"""Recordings of the replica of a cluster, whose log is in memory."""
 PROJECTING = ("category_projection",)
 """Recordings of what projections do."""
 
@@ -68,21 +73,8 @@ async def replay(recording: Recording, path: Path | None = None, *, projections:
             answers.extend(map(read_answer, buffer.feed(chunk)))
         closed.set()
 
-    def now() -> float:
-        return _START + trio.current_time()
-
-    async with (
-        open_node(
-            port=None,
-            version=recording.version,
-            path=path,
-            projections=projections,
-            now=now,
-            run_sync=run_inline,
-        ) as node,
-        trio.open_nursery() as nursery,
-    ):
-        stream = await node.connect("recorded", 1113)
+    async with _opened(recording, path, projections=projections) as connect, trio.open_nursery() as nursery:
+        stream = await connect("recorded", 1113)
         nursery.start_soon(collect, stream)
         start = trio.current_time() + _BEFORE
         for t, data in _sent(recording):
@@ -92,6 +84,24 @@ async def replay(recording: Recording, path: Path | None = None, *, projections:
         conversation = Conversation(tuple(answers), closed.is_set())
         nursery.cancel_scope.cancel()
     return conversation
+
+
+def _now() -> float:
+    return _START + trio.current_time()
+
+
+@asynccontextmanager
+async def _opened(recording: Recording, path: Path | None, *, projections: bool) -> AsyncIterator[Connect]:
+    """A node like the one that was talked to, or the replica of a cluster; how to connect to it."""
+    version = recording.version
+    if recording.scenario in CLUSTERED:
+        async with open_cluster(3, port=None, version=version, now=_now) as cluster:
+            yield cluster.replicas[0].connect
+    else:
+        async with open_node(
+            port=None, version=version, path=path, projections=projections, now=_now, run_sync=run_inline
+        ) as node:
+            yield node.connect
 
 
 def _sent(recording: Recording) -> Iterator[tuple[float, bytes]]:

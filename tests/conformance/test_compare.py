@@ -12,6 +12,7 @@ import pytest
 from tests.conformance.compare import Answer, Conversation, differences
 from tests.conformance.recorded import VERSIONS, Recording, load
 from tests.conformance.replay import own_ids, own_streams, recorded_conversation
+from trio_extreme.wire import schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,3 +196,17 @@ def test_the_last_word_of_a_server_that_hangs_up_may_be_lost() -> None:
     assert [answer.command for answer in theirs.answers] == ["BAD_REQUEST"]
     assert compared(recording, theirs, Conversation([], closed=True)) == []
     assert compared(recording, theirs, Conversation(theirs.answers, closed=False))
+
+
+def test_of_where_the_master_is_the_address_may_differ_and_how_it_is_told_not() -> None:
+    told = schema.NotHandled.MasterInfo(external_tcp_address="10.0.0.1", external_tcp_port=1113)
+    elsewhere = schema.NotHandled.MasterInfo(external_tcp_address="10.0.0.2", external_tcp_port=1114)
+    secure = schema.NotHandled.MasterInfo(external_secure_tcp_address="10.0.0.1", external_secure_tcp_port=1113)
+    recording = load("4.1.1", "cluster_slave")
+
+    def conversation(info: schema.NotHandled.MasterInfo) -> Conversation:
+        content = {"reason": "NotMaster", "additional_info": b64encode(info.SerializeToString()).decode()}
+        return Conversation([Answer("NOT_HANDLED", bytes(16), content)], closed=False)
+
+    assert compared(recording, conversation(told), conversation(elsewhere)) == []
+    assert compared(recording, conversation(told), conversation(secure)) != []

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.compare import as_json, differences
 from tests.conformance.recorded import VERSIONS, RecordedFrame, Recording, load, scenarios
-from tests.conformance.replay import PROJECTING, own_ids, own_streams, recorded_conversation, replay
+from tests.conformance.replay import CLUSTERED, PROJECTING, own_ids, own_streams, recorded_conversation, replay
 from trio_extreme.errors import ProtocolError
 from trio_extreme.values import Credentials
 from trio_extreme.wire.commands import MESSAGES, Command, decode_payload
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RECORDINGS = [load(version, scenario) for version in VERSIONS for scenario in scenarios(version)]
-
-LATER = {
-    "cluster_slave": "clusters",
-}
-"""Recordings of what the embedded node does not do yet."""
-
-REPLAYED = [recording for recording in RECORDINGS if recording.scenario not in LATER]
 
 
 @pytest.mark.parametrize("recording", RECORDINGS, ids=str)
@@ -69,8 +62,14 @@ def without_prefixes(value: Any) -> Any:
     return re.sub(r"^[A-Za-z_]+__", "", value) if isinstance(value, str) else value
 
 
-@pytest.mark.parametrize("persists", [False, True])
-@pytest.mark.parametrize("recording", REPLAYED, ids=str)
+REPLAYED = [
+    pytest.param(recording, persists, id=f"{recording}-{'file' if persists else 'memory'}")
+    for recording in RECORDINGS
+    for persists in ([False] if recording.scenario in CLUSTERED else [False, True])
+]
+
+
+@pytest.mark.parametrize(("recording", "persists"), REPLAYED)
 async def test_the_node_answers_as_the_server_did(
     recording: Recording, tmp_path: Path, autojump_clock: None, *, persists: bool
 ) -> None:
