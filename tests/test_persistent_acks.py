@@ -264,6 +264,14 @@ async def test_leaving_by_break_or_at_the_end_acks() -> None:
     assert acked(group.peer) == [1]
 
 
+@pytest.mark.parametrize("how", ["singly", "lists", "notices"])
+async def test_without_it_nothing_is_acked_that_was_not_said(how: str) -> None:
+    async with opened(then=(1, 2)) as group:
+        items = {"singly": group.events, "lists": group.events.batches(), "notices": group.events.with_notices()}[how]
+        await anext(items)
+    assert said(group.peer) == []
+
+
 async def test_a_list_is_acked_as_a_whole() -> None:
     async with opened(auto_ack=True, then=(1, 2, 3)) as group:
         batches = group.events.batches()

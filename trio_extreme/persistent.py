@@ -147,7 +147,8 @@ class PersistentSubscription(Subscription[PersistentEvent]):
 
     def _body_ended(self, kind: type[BaseException] | None) -> None:
         if kind is None:
-            self._ack_current()
+            if self._auto_ack:
+                self._ack_current()
         elif self._on_error is not None and issubclass(kind, Exception):
             self._nak_held(self._on_error, kind)
 
