@@ -4,6 +4,7 @@ python -m tests.simulation --seeds 1000 --jobs 2    a thousand seeds on both cor
 python -m tests.simulation --seed 1234              one of them: what is wrong with it, and the frames around that
 python -m tests.simulation --seed 1234 --trace      all that happened in it
 python -m tests.simulation --bug NAME --seeds 1000  whether a planted bug is found, and how often
+python -m tests.simulation --pin --jobs 2           find anew the seeds that `seeds` has, and write them there
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from functools import partial
 from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from tests.simulation.bugs import BUGS, planted
+from tests.simulation.bugs import BUGS, WITH_A_FILE, planted
+from tests.simulation.pinning import pin
 from tests.simulation.report import command, report
 from tests.simulation.simulation import simulate
 
@@ -42,6 +44,9 @@ Judge: TypeAlias = "Callable[[list[int]], list[Verdict]]"
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 1 where a seed failed."""
     options = _parser().parse_args(arguments)
+    options.persist |= options.bug in WITH_A_FILE
+    if options.pin:
+        return not pin(options.jobs, _say)
     if options.seed is not None:
         with planted(options.bug):
             outcome = simulate(options.seed, persists=options.persist)
@@ -98,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--at-least", type=int, default=0, help="… and until there are so many")
     parser.add_argument("--persist", action="store_true", help="keep the node's log in a file: other days")
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
+    parser.add_argument("--pin", action="store_true", help="find seeds for all planted bugs, and write them down")
     parser.add_argument("--bug", default="", choices=["", *BUGS], metavar="NAME", help=f"one of {', '.join(BUGS)}")
     return parser
 

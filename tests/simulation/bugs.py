@@ -14,22 +14,24 @@ import trio
 
 from trio_extreme.calls import Calls
 from trio_extreme.catching_up import CatchUpSubscription
+from trio_extreme.embedded.connection import Connection as NodeConnection
 from trio_extreme.errors import StreamDeleted
 from trio_extreme.events import TOMBSTONE_TYPE, Events, LogEvent, PushedEvent
 from trio_extreme.feeds import Feeds
+from trio_extreme.filtered import FilteredSubscription
 from trio_extreme.line import Line
 from trio_extreme.mailbox import Mailbox
-from trio_extreme.notices import CaughtUp
+from trio_extreme.notices import CaughtUp, Checkpoint
 from trio_extreme.operations.base import Resend
 from trio_extreme.operations.filtered_following import FilteredLogTrack
 from trio_extreme.operations.following import LogTrack, StreamTrack
-from trio_extreme.operations.transactions import WriteTransaction
+from trio_extreme.operations.transactions import CommitTransaction, WriteTransaction
 from trio_extreme.operations.writing import Append
 from trio_extreme.outbox import Outbox
 from trio_extreme.session import Session
 from trio_extreme.subscriptions import SingleSubscription
 from trio_extreme.transactions import Transaction
-from trio_extreme.values import NO_STREAM, Position
+from trio_extreme.values import ANY, NO_STREAM, Position
 from trio_extreme.wire.schema import WriteEvents
 
 if TYPE_CHECKING:
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
 
 BUGS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
 """All of them, by name."""
+
+WITH_A_FILE = ("answered_before_the_commit",)
+"""Those of a node that keeps its log in a file."""
 
 
 def planted(name: str) -> AbstractContextManager[None]:
@@ -166,6 +171,30 @@ def exclusive_after_checkpoint() -> Iterator[None]:
         yield
 
 
+@bug
+def place_told_before_its_events() -> Iterator[None]:
+    """A place between events is told as soon as it is known, while events before it still wait to be handed out."""
+
+    def tell_at_once(self: FilteredSubscription, least: int) -> None:
+        place = self._filtered.checkpoint(least)
+        if place is not None:
+            self._out.insert(0, Checkpoint(place))
+
+    with patch.object(FilteredSubscription, "_tell_place", tell_at_once):
+        yield
+
+
+@bug
+def all_that_is_pushed_matches() -> Iterator[None]:
+    """What a server pushes that does not filter is not sifted."""
+
+    def take_all(self: FilteredLogTrack, messages: Any) -> Any:
+        return self._take_matching(messages)
+
+    with patch.object(FilteredLogTrack, "take_pushed", take_all):
+        yield
+
+
 # --- live subscriptions
 
 
@@ -251,6 +280,35 @@ def committed_after_an_error() -> Iterator[None]:
 
 
 @bug
+def committed_in_doubt() -> Iterator[None]:
+    """Who handles the error of a write that got no answer may commit the transaction all the same."""
+    write = Transaction.write
+
+    async def take_for_certain(self: Transaction, events: Any) -> None:
+        try:
+            await write(self, events)
+        finally:
+            self._certain = True
+
+    with patch.object(Transaction, "write", take_for_certain):
+        yield
+
+
+@bug
+def any_commit_sent_again() -> Iterator[None]:
+    """The commit of a transaction that was begun with ANY is sent again, and the node may have forgotten its ids."""
+    init = CommitTransaction.__init__
+
+    def trust_the_node(self: CommitTransaction, transaction: int, begun: Any, *args: Any, **options: Any) -> None:
+        init(self, transaction, begun, *args, **options)
+        if begun is not None and begun.expected == ANY:
+            self.resend = Resend.SAME_IDS
+
+    with patch.object(CommitTransaction, "__init__", trust_the_node):
+        yield
+
+
+@bug
 def written_to_a_transaction_twice() -> Iterator[None]:
     """A write to a transaction that got no answer is sent again."""
     init = WriteTransaction.__init__
@@ -283,6 +341,22 @@ def doubt_forgotten() -> Iterator[None]:
         raise error
 
     with patch.object(Calls, "_raise_for", raise_for):
+        yield
+
+
+# --- the node
+
+
+@bug
+def answered_before_the_commit() -> Iterator[None]:
+    """A node with a file answers what is not on its disk yet."""
+
+    def queue(self: NodeConnection, frame: bytes) -> None:
+        self._queue.append(frame)
+        self._unsent += len(frame)
+        self._idle_writer.unpark()
+
+    with patch.object(NodeConnection, "queue", queue):
         yield
 
 

@@ -62,11 +62,11 @@ def check_appends(ledger: Ledger, truth: Truth) -> Iterator[str]:
         wanted.setdefault(call.ids, []).append(call)
     for ids, calls in wanted.items():
         # The same events may have been appended by several calls, one after another.
-        yield from _check_batch(calls, [where.pop(event_id, []) for event_id in ids])
+        yield from _check_batch(calls, [where.pop(event_id, []) for event_id in ids], truth)
     yield from _check_strangers(where)
 
 
-def _check_batch(calls: list[Call], copies: list[list[Record]]) -> Iterator[str]:
+def _check_batch(calls: list[Call], copies: list[list[Record]], truth: Truth) -> Iterator[str]:
     call = calls[-1]
     if any(len(records) > 1 for records in copies):
         yield f"written twice: {call}: {copies}"
@@ -76,7 +76,7 @@ def _check_batch(calls: list[Call], copies: list[list[Record]]) -> Iterator[str]
         yield f"written in part, or apart: {call}: {found}"
     for one in calls:
         if isinstance(one.told, WriteResult):
-            yield from _check_result(one, one.told, found)
+            yield from _check_result(one, one.told, found, truth)
     if found and all(one.verdict == "not done" for one in calls):
         yield f"written, though the caller was told that it was not: {call}: {in_words(call.told)}, {found}"
 
@@ -87,12 +87,12 @@ def _is_whole(call: Call, found: list[Record]) -> bool:
     return [(record.stream, record.number) for record in found] == wanted
 
 
-def _check_result(call: Call, told: WriteResult, found: list[Record]) -> Iterator[str]:
+def _check_result(call: Call, told: WriteResult, found: list[Record], truth: Truth) -> Iterator[str]:
     if told.last - told.first + 1 != len(call.ids):
         yield f"acknowledged with a wrong number of events: {call}: {told}"
     elif call.ids and (not found or (found[0].stream, found[0].number) != (call.stream, told.first)):
         yield f"acknowledged and not there: {call}: {told}, {found}"
-    elif found and told.position is not None and told.position.commit != found[-1].commit:
+    elif found and told.position is not None and told.position.commit not in truth.ends(found[-1]):
         yield f"acknowledged with a wrong position: {call}: {told}, {found[-1]}"
     if call.expected >= 0 and told.first != call.expected + 1:
         yield f"acknowledged after another number than was expected: {call}: {told}"
@@ -112,7 +112,10 @@ def check_deletes(ledger: Ledger, truth: Truth) -> Iterator[str]:
     """
     positions = {record.position for record in truth.log()}
     for call in ledger.calls:
-        if isinstance(call.told, DeleteResult) and call.told.position is not None:
+        if isinstance(call.told, DeleteResult) and call.told.position is None:
+            if call.verb == "delete" and not truth.may_find_nothing:
+                yield f"acknowledged as if there had been nothing to delete: {call}"
+        elif isinstance(call.told, DeleteResult) and call.told.position is not None:
             if call.told.position.commit not in positions:
                 yield f"acknowledged and not there: {call}: {call.told}"
             positions.discard(call.told.position.commit)

@@ -41,8 +41,6 @@ BAD_LUCK = (ConnectionLost, OperationTimedOut, OutcomeUnknown, NotReady)
 REFUSALS = (WrongExpectedVersion, StreamDeleted, StreamNotFound, InvalidTransaction)
 """What the state of a stream may lead to, or that somebody changed their mind."""
 
-_LEFT = "left without a commit"
-
 _PAGE = 0.5
 """Seconds that one page takes at most."""
 
@@ -69,7 +67,7 @@ class Client:
         self._is_open = True
         #: What each stream's subscriptions may hold at most: events, bytes.
         self.bounds: dict[str, tuple[int, int]] = {}
-        self._ledger = ledger
+        self.ledger = ledger
 
     @asynccontextmanager
     async def connected(self, network: Network, random: Random, now: Callable[[], float]) -> AsyncIterator[Client]:
@@ -105,8 +103,8 @@ class Client:
 
     async def append(self, stream: str, events: Sequence[NewEvent], expected: int = ANY) -> WriteResult:
         """`Connection.append`, written down."""
-        with self._in_time("append"):
-            call = self._ledger.begin(self.name, "append", stream, expected, events)
+        with self.in_time("append"):
+            call = self.ledger.begin(self.name, "append", stream, expected, events)
             told: Told = None
             try:
                 told = result = await self.conn.append(stream, events, expected=expected)
@@ -114,40 +112,13 @@ class Client:
                 told = error
                 raise
             finally:
-                self._ledger.end(call, told)
+                self.ledger.end(call, told)
             return result
-
-    async def transact(
-        self, stream: str, batches: Sequence[Sequence[NewEvent]], expected: int, *, commit: bool = True
-    ) -> WriteResult:
-        """An explicit transaction, written down as one append. Not `commit`: its block is left by an error."""
-        with self._in_time("transaction", calls=len(batches) + 2):
-            call = self._ledger.begin(self.name, "append", stream, expected, [e for batch in batches for e in batch])
-            told: Told = None
-            try:
-                told = result = await self._transact(stream, batches, expected, commit=commit)
-            except BaseException as error:
-                told = error
-                raise
-            finally:
-                self._ledger.end(call, told)
-            return result
-
-    async def _transact(
-        self, stream: str, batches: Sequence[Sequence[NewEvent]], expected: int, *, commit: bool
-    ) -> WriteResult:
-        async with self.conn.transaction(stream, expected=expected) as tx:
-            for batch in batches:
-                await tx.write(batch)
-            if not commit:
-                raise InvalidTransaction(_LEFT)
-        assert tx.result is not None
-        return tx.result
 
     async def delete(self, stream: str, *, hard: bool = False) -> DeleteResult:
         """`Connection.delete_stream` with ANY, written down."""
-        with self._in_time("delete"):
-            call = self._ledger.begin(self.name, "bury" if hard else "delete", stream, ANY)
+        with self.in_time("delete"):
+            call = self.ledger.begin(self.name, "bury" if hard else "delete", stream, ANY)
             told: Told = None
             try:
                 told = result = await self.conn.delete_stream(stream, expected=ANY, hard=hard)
@@ -155,27 +126,27 @@ class Client:
                 told = error
                 raise
             finally:
-                self._ledger.end(call, told)
+                self.ledger.end(call, told)
             return result
 
     async def ping(self) -> None:
         """`Connection.ping`."""
-        with self._in_time("ping"):
+        with self.in_time("ping"):
             await self.conn.ping()
 
     async def last_number(self, stream: str) -> int | None:
         """`Connection.last_number`."""
-        with self._in_time("last_number"):
+        with self.in_time("last_number"):
             return await self.conn.last_number(stream)
 
     @contextmanager
-    def _in_time(self, verb: str, calls: int = 1) -> Iterator[None]:
-        """Every call ends within `operation_timeout`, and with an error that it may end with."""
-        began = trio.current_time()
+    def in_time(self, verb: str, calls: int = 1, hands: Sequence[Client] = ()) -> Iterator[None]:
+        """Every call ends within `operation_timeout`, and with an error that it may end with; so many by some."""
+        began, hands = trio.current_time(), hands or (self,)
         try:
             yield
         except (*BAD_LUCK, *REFUSALS) as error:
-            if began > self.calm_at + self.bound and isinstance(error, BAD_LUCK):
+            if began > self.calm_at + max(hand.bound for hand in hands) and isinstance(error, BAD_LUCK):
                 self.trace.problem(f"{self.name}: {verb} failed in the calm: {in_words(error)}")
             raise
         except trio.Cancelled:
@@ -188,7 +159,7 @@ class Client:
             raise
         finally:
             took = trio.current_time() - began - self.stalls.between(began, trio.current_time())
-            if took > calls * (self.settings.operation_timeout + _GRAIN):
+            if took > calls * (max(hand.settings.operation_timeout for hand in hands) + _GRAIN):
                 self.trace.problem(f"{self.name}: {verb} took {took} s")
 
     def _check_bounds(self) -> None:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 _SCHEDULER = trio._core._run  # type: ignore[attr-defined]
 
 
-def chance(seed: int, name: str) -> Random:
+def chance(seed: int, name: str, *, of: str = "") -> Random:
     """The source of one kind of choice. Seeded with a text, which `Random` hashes alike in each process."""
-    return Random(f"{seed}: {name}")
+    return Random(f"{seed}: {of}: {name}" if of else f"{seed}: {name}")
 
 
 def run_deterministically(seed: int, clock: MockClock, main: Callable[[], Awaitable[None]]) -> None:

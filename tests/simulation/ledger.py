@@ -40,12 +40,16 @@ class Call:
     began: float = 0.0
     ended: float = inf
     told: Told = None
+    #: Whether the server was ever asked to make it so: nothing of a transaction is to be there before its commit.
+    is_asked: bool = True
 
     @property
     def verdict(self) -> Verdict:
         """What the caller may rely on. Whoever was cancelled knows as little as who was told that nobody knows."""
         if isinstance(self.told, WriteResult | DeleteResult):
             return "done"
+        if not self.is_asked:
+            return "not done"
         if isinstance(self.told, TrioExtremeError) and not isinstance(self.told, OutcomeUnknown):
             return "not done"
         return "unknown"
@@ -72,6 +76,13 @@ class Ledger:
         self._waiting |= dict.fromkeys(ids, call)
         self._trace.note(client, str(call))
         return call
+
+    def leave_out(self, call: Call, events: Sequence[NewEvent]) -> None:
+        """These are known not to be there, and the call goes on without them."""
+        rest = self.begin(call.client, call.verb, call.stream, call.expected, events)
+        rest.is_asked = False
+        call.ids = tuple(event_id for event_id in call.ids if event_id not in rest.ids)
+        self.end(rest, None)
 
     def end(self, call: Call, told: Told) -> None:
         """It ended, one way or another."""

@@ -7,6 +7,7 @@ it is a client like any other; the client gets it through the seam it opens all 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import TYPE_CHECKING
 
 import trio
@@ -46,8 +47,11 @@ class Network:
     def way(self, wire: Wire) -> Connect:
         """What a client connects by."""
 
+        attempts = count(1)
+
         async def connect(host: str, port: int) -> trio.abc.Stream:
-            return await self._connect(wire, host, port)
+            weather = self._weather.over(f"{wire.client}{next(attempts)}")
+            return await self._connect(wire, weather, host, port)
 
         return connect
 
@@ -56,19 +60,19 @@ class Network:
         for link in self.links:
             link.strike(blow)
 
-    async def _connect(self, wire: Wire, host: str, port: int) -> trio.abc.Stream:
-        label = f"{wire.client}{len(self.links) + 1}"
+    async def _connect(self, wire: Wire, weather: Weather, host: str, port: int) -> trio.abc.Stream:
+        label = f"{wire.client}{len(wire.ends) + 1}"
         wire.connecting(label)
-        await self._knock(label)
+        await self._knock(label, weather)
         stream = await self._node(host, port)
-        link = Link(label, stream, wire, self._weather, self._trace)
+        link = Link(label, stream, wire, weather, self._trace)
         self.links.append(link)
         self._nursery.start_soon(link.run)
         self._trace.note(label, "connected")
         return link.client_end
 
-    async def _knock(self, label: str) -> None:
-        welcome = self._weather.welcome()
+    async def _knock(self, label: str, weather: Weather) -> None:
+        welcome = weather.welcome()
         if welcome == "accept":
             return
         self._trace.note(label, f"connecting: {welcome}")

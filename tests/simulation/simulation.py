@@ -7,35 +7,39 @@ clock that jumps, and is the same each time.
 | module | what is in it |
 |---|---|
 | `determinism` | the order of trio's tasks, and all chance, from the seed; time in which the program stands still |
-| `plan` | what a seed stands for: the server, the settings, how bad it gets, who takes part |
+| `plan`, `casting` | what a seed stands for: the server, the settings, how bad it gets; who takes part |
 | `weather`, `network` | what befalls connections; how it does |
 | `client`, `wire`, `ledger` | the library's connection, watched: what is called, what is sent, what callers are told |
-| `workloads`, `writers`, `readers` | what a program does, and comes to an end |
+| `workloads`, `writers`, `transacting`, `readers` | what a program does, and comes to an end |
 | `consumers`, `followers`, `choices` | what a program does without an end: subscriptions, and what they saw; filters |
 | `disk` | what a node with a file waits for |
 | `truth`, `checker` | what the node really holds; what must be true of all the others then |
 | `trace`, `report` | all that happened; what is shown of it |
-| `bugs`, `seeds` | the library broken on purpose; the seeds that find it, and those that ever failed |
+| `bugs`, `seeds`, `pinning` | the library broken on purpose; the seeds that find it, and those that ever failed |
+| `unlucky` | what has to happen |
 
 A seed failed: `python -m tests.simulation --seed N` says what is wrong, and shows the frames around it; `--trace` shows
 the whole day. In a trace `A3 →` is what client A hands to its third connection, `A3 ⇒` what of it arrives at the node,
 and `A3 ⇐` what arrives at the client; `!!!` is where something is found to be wrong. Once it is mended, the seed goes
 into `seeds`, and the bug into `bugs`.
 
-Something new belongs into the simulation as a workload: a class with a `run`, which `plan.cast` lets take part. What it
-writes goes through `Client`, so that the ledger knows of it; what it sees is judged by `checker`.
+Something new belongs into the simulation as a workload: a class with a `run`, which `casting.cast` lets take part. What
+it writes goes through `Client`, so that the ledger knows of it; what it sees is judged by `checker`. Where that makes
+other days of the seeds, `python -m tests.simulation --pin` finds those anew that `seeds` has.
 """
 
 from __future__ import annotations
 
 import traceback
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from unittest.mock import patch
 
 import trio
 from trio.testing import MockClock
 
+from tests.simulation.casting import cast
 from tests.simulation.checker import check_everything, check_nothing_is_left
 from tests.simulation.choices import EVENTS
 from tests.simulation.client import Client
@@ -43,7 +47,7 @@ from tests.simulation.determinism import Livelock, Stalls, chance, run_determini
 from tests.simulation.disk import Disk, file
 from tests.simulation.ledger import Ledger
 from tests.simulation.network import Network
-from tests.simulation.plan import cast, make_plan
+from tests.simulation.plan import make_plan
 from tests.simulation.readers import Watcher
 from tests.simulation.trace import Trace, log_into
 from tests.simulation.truth import Truth
@@ -62,6 +66,7 @@ if TYPE_CHECKING:
     from tests.simulation.workloads import Workload
     from trio_extreme import Settings
     from trio_extreme.embedded import Node
+    from trio_extreme.wire.commands import Command
 
 _EPOCH = 1_700_000_000
 _MORE_OFTEN = ("restart", "drop_reply", "drop_reply", "restart", "kill_connections", "answer_late")
@@ -131,7 +136,7 @@ class Simulation:
 
     async def _play(self) -> None:
         async with self._open_node() as self._node:
-            weather = Weather(chance(self._seed, "weather"), self._plan.calm_at)
+            weather = Weather(partial(chance, self._seed, of="weather"), self._plan.calm_at)
             self._network = Network(self._node.connect, weather, self.trace)
             async with self._network.running() as nursery, AsyncExitStack() as connections:
                 if self._plan.fault_rate:
@@ -154,7 +159,7 @@ class Simulation:
                 path=stack.enter_context(file()) if self._persists else None,
                 now=_calendar,
                 random=chance(self._seed, "node"),
-                run_sync=Disk(chance(self._seed, "disk")),
+                run_sync=Disk(chance(self._seed, "disk"), self._plan.calm_at),
             ) as node:
                 yield node
 
@@ -190,7 +195,7 @@ class Simulation:
 
     def _stage(self, random: Random, client: Client | None = None) -> Stage:
         client = client or random.choice(self._clients)
-        return Stage(client, random, self._helpers, self._node.store, self._plan.calm_at, self._visit)
+        return Stage(client, self._clients, random, self._helpers, self._node.store, self._plan.calm_at, self._visit)
 
     async def _guard(self, workload: Workload) -> None:
         """Run a workload. An error of it is a problem, but not the end of all others."""
@@ -208,6 +213,8 @@ class Simulation:
                 nursery.start_soon(self._guard, writer)
             if self._plan.stall_rate:
                 nursery.start_soon(self._stand_still)
+            if self._plan.ambush is not None:
+                nursery.start_soon(self._ambush, self._plan.ambush)
             await trio.sleep_until(self._plan.calm_at)
             self.trace.note("", "calm")
             for consumer in self._consumers:
@@ -221,6 +228,18 @@ class Simulation:
             longest=self._plan.longest_fault,
             names=(*PLAYED, *_MORE_OFTEN),
         )
+
+    async def _ambush(self, command: Command) -> None:
+        """The node does what it was asked for, does not say so, and dies soon, with all that it remembers."""
+        random, faults = chance(self._seed, "ambush"), self._node.faults
+        with trio.move_on_at(self._plan.calm_at):
+            while True:
+                await trio.sleep(random.expovariate(0.5))
+                faults.drop_reply(command, kill=random.random() < 0.3)
+                if random.random() < 0.7:
+                    await trio.sleep(random.uniform(0, 3))
+                    faults.restart()
+        faults.clear()
 
     async def _stand_still(self) -> None:
         """The program does not let its tasks run for some seconds, now and then."""

@@ -19,6 +19,7 @@ from trio_extreme.wire.framing import encode_frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from typing import Self
 
     from trio.testing import MockClock
 
@@ -32,11 +33,15 @@ class Forecast(Weather):
     """Weather that is known before."""
 
     def __init__(self) -> None:
-        super().__init__(Random(0), CALM_AT)
+        super().__init__(Random, CALM_AT)
         self.next_fate: Fate | None = None
         self.next_welcome: Welcome = "accept"
         self.most_latency = 0.0
         self.tearing = 0.0
+
+    def over(self, name: str) -> Self:
+        # The same one, so that it may still be changed.
+        return self
 
     def welcome(self) -> Welcome:
         return self.next_welcome

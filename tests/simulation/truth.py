@@ -79,6 +79,18 @@ class Truth:
     def _sure_count(self, stream: str) -> int:
         return sum(record.commit < self._sure_end for record in self._store.records(stream))
 
+    def ends(self, record: Record) -> tuple[int, ...]:
+        """Where in the log an answer may say that a write ends whose last event this is.
+
+        Of what was committed already, servers that say anything say where that event was written.
+        """
+        return (record.commit, record.position) if self._store.version.says_where_it_was else (record.commit,)
+
+    @property
+    def may_find_nothing(self) -> bool:
+        """Whether a stream that never was cannot be deleted."""
+        return not self._store.version.deletes_what_never_was
+
     def is_buried(self, source: str) -> bool:
         """Whether the stream was deleted for ever."""
         return source != ALL and self._store.last_number(source) > len(self._store.records(source))

@@ -5,13 +5,15 @@ Nothing here does anything. `network` asks, and does what it is told.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from random import Random
+    from typing import Self
 
 Blow = Literal["close", "reset", "silence", "silence there", "silence back", "stall", "stall there"]
 """What can become of a connection: both sides are told, only the network knows, or everything waits a while."""
@@ -48,14 +50,24 @@ class Fate(NamedTuple):
 
 
 class Weather:
-    """A storm until `calm_at`, how rough the seed says, and nothing but good connections afterwards."""
+    """A storm until `calm_at`, how rough the seed says, and nothing but good connections afterwards.
 
-    def __init__(self, random: Random, calm_at: float) -> None:
-        self._random = random
+    `chance` gives the source of chance of a name.
+    """
+
+    def __init__(self, chance: Callable[[str], Random], calm_at: float) -> None:
+        self._chance = chance
+        self._random = random = chance("the day")
         self.calm_at = calm_at
         # How likely it is that something befalls a connection, and that a chunk is torn apart.
         self._roughness = random.choice((0.0, 0.3, 0.6, 0.9, 0.9))
         self.tearing = random.choice((0.0, 0.1, 0.5))
+
+    def over(self, name: str) -> Self:
+        """The same weather over one attempt to connect, and over what comes of it: it does not matter to the others."""
+        here = copy(self)
+        here._random = self._chance(name)
+        return here
 
     @property
     def is_calm(self) -> bool:

@@ -12,7 +12,7 @@ import trio
 from trio_extreme import NewEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
@@ -30,6 +30,8 @@ class Stage(NamedTuple):
     """What a workload has to do with."""
 
     client: Client
+    #: All that last for the day, this one among them.
+    clients: Sequence[Client]
     #: Its own source of chance.
     random: Random
     #: For tasks that outlive a call by some turns.
@@ -70,7 +72,7 @@ class Workload(ABC):
             await trio.sleep(self.random.expovariate(1 / self._pause))
 
     @contextmanager
-    def impatience(self) -> Iterator[None]:
+    def impatience(self) -> Iterator[trio.CancelScope]:
         """Sometimes give the body up: after a time, or after some turns of the scheduler, in which no time passes."""
         with trio.CancelScope() as scope:
             if not self.is_calm and self.random.random() < self._impatience:
@@ -78,7 +80,7 @@ class Workload(ABC):
                     scope.deadline = trio.current_time() + self.random.uniform(0, 1)
                 else:
                     self.stage.nursery.start_soon(_cancel_after_turns, scope, self.random.randrange(15))
-            yield
+            yield scope
 
     def events(self, count: int | None = None) -> list[NewEvent]:
         """New events, as many as the seed says."""

@@ -9,6 +9,7 @@ from uuid import UUID
 import trio
 
 from tests.simulation.client import BAD_LUCK, REFUSALS
+from tests.simulation.transacting import Manner, transact
 from tests.simulation.workloads import Workload
 from trio_extreme import (
     ANY,
@@ -80,6 +81,8 @@ class Contender(Workload):
             self._guess = result.last
         except WrongExpectedVersion as error:
             self._guess = self._guess + 1 if error.actual is None else error.actual
+            if (error.actual is None) is self.stage.store.version.says_current_version:
+                self.client.trace.problem(f"{self!r} was told: {error}, which is not what this server says")
             raise
 
     def _expected(self) -> int:
@@ -130,7 +133,10 @@ class Pipeline(Workload):
 
 
 class Bookkeeper(Workload):
-    """Writes its entries in explicit transactions, bit by bit, and sometimes tears up what it has begun."""
+    """Writes its entries in explicit transactions, bit by bit, and sometimes tears up what it has begun.
+
+    Or it leaves the rest to others, who know no more of it than its id.
+    """
 
     def __init__(self, stage: Stage, stream: str, transactions: int) -> None:
         super().__init__(stage, stream)
@@ -146,14 +152,25 @@ class Bookkeeper(Workload):
     async def _enter(self) -> None:
         batches = [self.events() for _ in range(self.random.randint(0, 3))]
         expected = self.random.choice((ANY, ANY, NO_STREAM, self._guess, self._guess))
+        wrong: WrongExpectedVersion | None = None
         try:
-            result = await self.client.transact(self.stream, batches, expected, commit=self.random.random() < 0.8)
+            result = await transact(self.stream, batches, expected, self._manner())
             self._guess = result.last
-        except WrongExpectedVersion:
+        except WrongExpectedVersion as error:
+            wrong = error
+        if wrong is not None:
             # Of a transaction no server says where the stream is.
             last = await self.client.last_number(self.stream)
             self._guess = NO_STREAM if last is None else last
-            raise
+            raise wrong
+
+    def _manner(self) -> Manner:
+        others = [self.random.choice(self.stage.clients) for _ in range(self.random.choice((0, 0, 0, 1, 2)))]
+        return Manner(
+            hands=[self.client, *others],
+            commits=self.random.random() < 0.8,
+            haste=self.impatience if self.random.random() < 0.5 else None,
+        )
 
 
 class Rebirth(Workload):
@@ -170,7 +187,7 @@ class Rebirth(Workload):
             await self.pause()
 
     async def _act(self) -> None:
-        if self.random.random() < 0.3:
+        if self.random.random() < 0.4:
             await self.client.delete(self.stream)
         else:
             expected = self.random.choice((ANY, NO_STREAM, NO_STREAM, STREAM_EXISTS))
