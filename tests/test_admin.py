@@ -18,7 +18,9 @@ from trio_extreme import (
     ConnectionClosed,
     Credentials,
     NotAuthenticated,
+    ProjectionNotFound,
     ReadOnly,
+    ServerError,
     Settings,
     UserDetails,
     UserExists,
@@ -178,6 +180,58 @@ async def test_what_is_open_when_the_block_is_left(node: Node, nursery: trio.Nur
         await admin.users()
 
 
+# --- projections
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_projections(version: str, autojump_clock: MockClock) -> None:
+    async with (
+        open_node(port=None, version=version, projections=True) as node,
+        open_admin(node.settings, connect=node.connect) as admin,
+        open_connection(node.settings, connect=node.connect) as conn,
+    ):
+
+        async def links() -> int | None:
+            await trio.sleep(1)
+            return await conn.last_number("$ce-people")
+
+        await conn.append("people-1", new_events(2))
+        assert await links() == 1
+        names = [projection.name for projection in await admin.projections()]
+        assert sorted(names) == ["$by_category", "$by_event_type", "$stream_by_category", "$streams"]
+        await admin.disable_projection("$by_category")
+        await conn.append("people-1", new_events(2))
+        assert await links() == 1
+        stopped = await admin.projection("$by_category")
+        assert (stopped.status, stopped.is_running, stopped.progress < 100) == ("Stopped", False, True)
+        node.faults.restart()
+        await trio.sleep(1)
+        assert not (await admin.projection("$by_category")).is_running
+        await admin.enable_projection("$by_category")
+        assert await links() == 3
+        running = await admin.projection("$by_category")
+        assert (running.is_running, running.progress, running.version) == (True, 100.0, 1)
+        await admin.reset_projection("$by_category")
+        assert await links() == 7
+        assert [event.number async for event in conn.read_stream("$ce-people") if event.link] == [0, 1, 2, 3]
+        assert await admin.projection_state("$by_category") is None
+        with pytest.raises(ProjectionNotFound):
+            await admin.enable_projection("mine")
+        ops = Credentials("ops", "changeit")
+        if VERSIONS[version].lets_operators_project:
+            await admin.disable_projection("$streams", credentials=ops)
+        else:
+            with pytest.raises(AccessDenied):
+                await admin.disable_projection("$streams", credentials=ops)
+
+
+async def test_a_node_without_projections(admin: Admin) -> None:
+    with pytest.raises(ServerError, match="it runs without --run-projections"):
+        await admin.projections()
+    with pytest.raises(ProjectionNotFound):
+        await admin.projection("$streams")
+
+
 # --- cancelling
 
 
@@ -191,6 +245,12 @@ ACTIONS: dict[str, Callable[[Admin], Awaitable[object]]] = {
     "delete_user": lambda admin: admin.delete_user("jane"),
     "reset_password": lambda admin: admin.reset_password("jane", "x"),
     "change_password": lambda admin: admin.change_password("jane", current="secret", new="x"),
+    "projections": lambda admin: admin.projections(),
+    "projection": lambda admin: admin.projection("$streams"),
+    "projection_state": lambda admin: admin.projection_state("$streams"),
+    "enable_projection": lambda admin: admin.enable_projection("$streams"),
+    "disable_projection": lambda admin: admin.disable_projection("$streams"),
+    "reset_projection": lambda admin: admin.reset_projection("$streams"),
 }
 
 
@@ -203,7 +263,7 @@ def verbs() -> set[str]:
 async def test_cancelled_at_each_step(name: str, of_all: bool, autojump_clock: MockClock) -> None:
     """Nothing stays open, and the next call is answered."""
     streams: list[trio.abc.Stream] = []
-    async with open_node(port=None) as node:
+    async with open_node(port=None, projections=True) as node:
 
         async def connect(host: str, port: int) -> trio.abc.Stream:
             streams.append(await node.connect(host, port))
@@ -229,8 +289,7 @@ async def test_cancelled_at_each_step(name: str, of_all: bool, autojump_clock: M
 
 
 def test_every_verb_was_cancelled() -> None:
-    later = {name for name in verbs() if "projection" in name}
-    assert verbs() == set(ACTIONS) | later
+    assert verbs() == set(ACTIONS)
 
 
 async def test_leaving_while_cancelled(node: Node) -> None:

@@ -147,9 +147,9 @@ async def test_projections(nursery: trio.Nursery) -> None:
     assert found == [details]
     assert office.requests[0].target == "/projections/any"
     assert (details.is_running, details.is_faulted) == (False, True)
-    found, office = await ask(nursery, lambda admin: admin.projection("$streams"), told({"projections": [PROJECTION]}))
+    found, office = await ask(nursery, lambda admin: admin.projection("$streams"), told(PROJECTION))
     assert found == details
-    assert office.requests[0].target == "/projection/%24streams/statistics"
+    assert office.requests[0].target == "/projection/%24streams"
     for verb in ("enable", "disable", "reset"):
         call = f"{verb}_projection"
         _, office = await ask(nursery, lambda admin, call=call: getattr(admin, call)("a b"), told({"name": "a b"}))
@@ -164,10 +164,9 @@ async def test_the_state_of_a_projection(nursery: trio.Nursery) -> None:
 
 
 async def test_projections_that_are_not_there(nursery: trio.Nursery) -> None:
-    for answer in (Response(404), told({"projections": []})):
-        error = await failure(nursery, lambda admin: admin.projection("p"), answer)
-        assert isinstance(error, ProjectionNotFound)
-        assert error.name == "p"
+    error = await failure(nursery, lambda admin: admin.projection("p"), Response(404, (), b"Not Found"))
+    assert isinstance(error, ProjectionNotFound)
+    assert error.name == "p"
     error = await failure(nursery, lambda admin: admin.projections(), Response(404))
     assert "--run-projections" in str(error)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from trio_extreme.embedded import Node
     from trio_extreme.embedded.records import Record
+    from trio_extreme.embedded.standings import Standing
 
 FORWARD = Command.READ_STREAM_EVENTS_FORWARD
 WIDE = 2**63 - 1
@@ -78,6 +79,11 @@ class Projecting(Desk):
     def tags(self, stream: str) -> list[dict[str, Any]]:
         self.later.run()
         return [json.loads(record.event.metadata) for record in self.store.records(stream)]
+
+    def standing(self, name: str) -> Standing:
+        found = self.projections.standing(name)
+        assert found is not None
+        return found
 
     def written(self) -> list[Record]:
         """What projections wrote, in order."""
@@ -407,6 +413,152 @@ def test_it_waits_where_nobody_should_write() -> None:
     assert desk.links("$ce-people") == ["0@people-1"]
 
 
+# --- stopped and started
+
+
+def test_one_that_is_stopped_goes_on_from_its_place() -> None:
+    desk = Projecting()
+    desk.write("people-1", new_events(1))
+    desk.later.run()
+    streams = desk.standing("$streams")
+    desk.projections.disable(streams)
+    for number in range(2, 6):
+        desk.write(f"people-{number}", new_events(1))
+    assert desk.links("$ce-people") == [f"0@people-{number}" for number in range(1, 6)]
+    assert desk.links("$streams") == ["0@people-1"]
+    desk.projections.enable(streams)
+    assert desk.links("$streams") == [f"0@people-{number}" for number in range(1, 6)]
+    assert (streams.is_in_step, streams.is_behind) == (True, False)
+    desk.write("people-6", new_events(1))
+    assert desk.links("$streams") == [f"0@people-{number}" for number in range(1, 7)]
+    assert desk.links("$ce-people") == desk.links("$streams")
+    # Whoever says so twice writes nothing more.
+    before = desk.store.log.end
+    desk.projections.enable(streams)
+    assert desk.store.log.end == before
+
+
+def test_one_that_is_stopped_is_so_in_another_process() -> None:
+    desk = Projecting()
+    desk.projections.disable(desk.standing("$streams"))
+    desk.write("people-1", new_events(1))
+    desk.later.run()
+    desk.reopen()
+    desk.write("people-2", new_events(1))
+    assert desk.links("$streams") == []
+    assert not desk.standing("$streams").is_enabled
+    desk.projections.enable(desk.standing("$streams"))
+    # It is on its way when the node ends.
+    desk.reopen()
+    assert desk.links("$streams") == ["0@people-1", "0@people-2"]
+    desk.reopen()
+    assert desk.links("$streams") == ["0@people-1", "0@people-2"]
+
+
+def test_many_records_are_caught_up_with_in_steps() -> None:
+    desk = Projecting()
+    desk.projections.disable(desk.standing("$by_event_type"))
+    desk.write("people-1", new_events(3 * STEP))
+    desk.later.run()
+    desk.projections.enable(desk.standing("$by_event_type"))
+    desk.later.run(1)
+    # It is there while another one goes on.
+    desk.write("people-2", new_events(1))
+    desk.later.run(2)
+    assert len(desk.store.records("$ce-people")) == 3 * STEP + 1
+    assert STEP <= len(desk.store.records("$et-happened")) < 3 * STEP
+    desk.reopen()
+    assert desk.links("$et-happened") == [*(f"{n}@people-1" for n in range(3 * STEP)), "0@people-2"]
+    assert desk.standing("$by_event_type").is_in_step
+
+
+def test_a_reset_hides_what_was_written_and_writes_it_again() -> None:
+    desk = Projecting()
+    desk.write("people-1", new_events(2))
+    assert desk.links("$ce-people") == ["0@people-1", "1@people-1"]
+    desk.write("$$$ce-people", [new_event("$metadata", b'{"$maxCount": 100}')])
+    category = desk.standing("$by_category")
+    desk.projections.reset(category)
+    assert (category.version, category.epoch) == (2, 2)
+    assert desk.links("$ce-people") == [*2 * ["0@people-1", "1@people-1"]]
+    metadata = desk.store.metadata("$ce-people")
+    assert (metadata.truncate_before, metadata.max_count) == (2, 100)
+    number = category.number
+    assert [tag["$v"] for tag in desk.tags("$ce-people")] == [*2 * [f"{number}:-1:1:3"], *2 * [f"{number}:2:2:3"]]
+    # What comes later hides nothing.
+    desk.write("people-1", new_events(1))
+    desk.reopen()
+    desk.write("people-1", new_events(1))
+    assert desk.links("$ce-people")[4:] == ["2@people-1", "3@people-1"]
+    assert desk.store.metadata("$ce-people").truncate_before == 2
+    assert desk.links("$et-happened") == [f"{number}@people-1" for number in range(4)]
+    desk.projections.reset(desk.standing("$by_category"))
+    assert len(desk.links("$ce-people")) == 10
+    assert desk.store.metadata("$ce-people").truncate_before == 6
+
+
+def test_a_reset_of_one_that_is_stopped_waits() -> None:
+    desk = Projecting()
+    desk.write("people-1", new_events(1))
+    streams = desk.standing("$streams")
+    desk.later.run()
+    desk.projections.disable(streams)
+    desk.projections.reset(streams)
+    assert desk.links("$streams") == ["0@people-1"]
+    desk.projections.enable(streams)
+    assert desk.links("$streams") == ["0@people-1", "0@people-1"]
+    assert desk.store.metadata("$streams").truncate_before == 1
+
+
+def test_a_reset_leaves_streams_that_are_deleted_for_ever() -> None:
+    desk = Projecting()
+    desk.write("people-1", new_events(1))
+    desk.later.run()
+    desk.ask(Command.DELETE_STREAM, delete("$ce-people", hard=True))
+    desk.projections.reset(desk.standing("$by_category"))
+    desk.write("places-1", new_events(1))
+    assert desk.links("$ce-places") == ["0@places-1"]
+    assert [record.type for record in desk.store.records("$ce-people")] == ["$>"]
+
+
+def test_what_was_never_looked_for_is_found_when_somebody_asks() -> None:
+    desk = Projecting()
+    desk.write("people-1", new_events(2 * STEP))
+    desk.later.run()
+    desk.write("$mine", new_events(3 * STEP))
+    desk.reopen()
+    desk.projections.disable(desk.standing("$by_category"))
+    assert len(desk.links("$ce-people")) == 2 * STEP
+    assert desk.standing("$by_category").place is not None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"enabled": false, "version": 1, "place": null}',
+        b'{"enabled": false, "version": 1, "place": [1]}',
+        b'{"enabled": false, "version": 1, "place": [1, "x"]}',
+        b'{"enabled": false, "version": 1, "place": [-1, 0]}',
+        b'{"enabled": false, "version": 0, "place": [0, 0]}',
+        b'{"enabled": false, "version": "x", "place": [0, 0]}',
+        b"[" * 100_000,
+    ],
+    ids=lambda data: f"{len(data)}-{data[:60].decode()}",
+)
+def test_what_admins_write_there_by_hand_stops_nothing(data: bytes) -> None:
+    desk = Projecting()
+    desk.write("people-1", new_events(1))
+    desk.later.run()
+    forged = new_event("$ProjectionUpdated", data, metadata=b'{"$c": 999999, "$p": 0}')
+    desk.write("$projections-$by_category", [forged])
+    desk.reopen()
+    desk.write("people-1", new_events(1))
+    assert desk.links("$ce-people") == ["0@people-1", "1@people-1"]
+
+
 OPERATIONS = st.lists(
     st.tuples(
         st.sampled_from(
@@ -423,6 +575,8 @@ OPERATIONS = st.lists(
                 "run",
                 "restart",
                 "reopen",
+                "disable",
+                "enable",
             ]
         ),
         st.integers(0, 3),
@@ -459,8 +613,12 @@ def test_no_link_is_lost_or_doubled_whenever_the_node_is_started_again(operation
             desk.reopen()
         elif operation == "restart":
             desk.projections.restart()
+        elif operation in ("disable", "enable"):
+            getattr(desk.projections, operation)(desk.projections.standings[stream])
         else:
             perform(desk, operation, stream, count)
+    for standing in desk.projections.standings:
+        desk.projections.enable(standing)
     desk.later.run()
     seen = Counter(
         (record.stream, tag["$c"], tag["$p"])

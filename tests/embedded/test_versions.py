@@ -34,6 +34,7 @@ from tests.embedded.visiting import ADMIN as ADMIN_LOGIN, ask, basic, document, 
 from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.embedded.acl import User
 from trio_extreme.embedded.http import Web
+from trio_extreme.embedded.projection_pages import ProjectionPages
 from trio_extreme.embedded.projections import Projections
 from trio_extreme.embedded.reading import EventResult, StreamResult
 from trio_extreme.embedded.reads import LogResult
@@ -474,6 +475,14 @@ def owns_passwords(desk: Desk) -> bool:
     return office_of(desk).answer(change).status == 401
 
 
+def lets_operators_project(desk: Desk) -> bool:
+    web = Web(desk.service)
+    projections = Projections(desk.store, desk.service.hub, lambda *_: None)
+    ProjectionPages(projections, desk.store, web)
+    command = Request("POST", "/projection/$streams/command/disable", (basic("ops", "changeit"),))
+    return web.answer(command).status == 200
+
+
 @dataclass(frozen=True)
 class Row:
     """What the six servers do, in order; `section` is where docs/protocol.md says so."""
@@ -555,6 +564,7 @@ ROWS = [
     Row(opens_administration, "5: GET /users", until(2)),
     Row(lets_users_see_themselves, "5: GET /users", since(3)),
     Row(owns_passwords, "5: POST /users/{login}/command/change-password", since(3)),
+    Row(lets_operators_project, "5: POST /projection/{name}/command/enable", since(3)),
 ]
 ELSEWHERE = {
     "name": "test_every_version_is_found",

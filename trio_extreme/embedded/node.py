@@ -21,6 +21,7 @@ from trio_extreme.embedded.line import Line
 from trio_extreme.embedded.listening import listen, reset, secured
 from trio_extreme.embedded.memory import memory_connection
 from trio_extreme.embedded.pages import Pages
+from trio_extreme.embedded.projection_pages import ProjectionPages
 from trio_extreme.embedded.projections import Projections
 from trio_extreme.embedded.service import Service
 from trio_extreme.embedded.store import Store
@@ -98,7 +99,10 @@ class Node:
         #: Its pages.
         self.web = web = Web(service)
         Pages(service, self, web, gossips=gossips)
-        UserPages(service, web, "http" if http_tls is None else "https")
+        scheme = "http" if http_tls is None else "https"
+        UserPages(service, web, scheme)
+        if service.projections is not None:
+            ProjectionPages(service.projections, self.store, web, scheme)
         self._visits = Visits(web, self._line, self._commits)
         #: What can go wrong with it, for whoever tests a client: `node.faults.pause()`.
         self.faults = Faults(

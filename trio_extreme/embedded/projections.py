@@ -2,7 +2,8 @@
 
 Rule 1: each event is worked on once, in the order of the log, a moment after it was written.
 Rule 2: all that is made of some events is added in one batch. So the last link in the log tells how far they have come,
-also after a crash, and nothing else needs to be kept.
+also after a crash, and nothing else needs to be kept. This holds for those that are in step, as all are that were never
+stopped; with what one writes that is behind them is an event that says so, and where they are (`standings`).
 Rule 3: nothing is made of the events of system streams, so nothing of those that are written here.
 """
 
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from trio_extreme.embedded.log import place_after, place_before
-from trio_extreme.embedded.metadata import META, dump, parse_metadata
+from trio_extreme.embedded.metadata import META, dump, parse_metadata, with_truncate_before
 from trio_extreme.embedded.reading import EventResult, link_target, read_event
 from trio_extreme.embedded.records import (
     DELETED_TYPE,
@@ -24,11 +25,13 @@ from trio_extreme.embedded.records import (
     Place,
     Record,
 )
+from trio_extreme.embedded.standings import FIRST_EPOCH, read_standing, read_step, tagged_epoch, tagged_place
 from trio_extreme.embedded.store import OwnEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from trio_extreme.embedded.standings import Standing
     from trio_extreme.embedded.store import Store
     from trio_extreme.embedded.subscriptions import Hub
 
@@ -95,6 +98,8 @@ class Projections:
         # What is worked on next. It is not known until the last link was found, looking backwards from the end.
         self._next = Place(0, 0)
         self._unsearched: Place | None = Place(self._store.log.end, self._store.log.end)
+        names = self._store.version.projections
+        self._standings = {name: read_standing(self._store, name, number) for number, name in enumerate(names, 1)}
 
     def restart(self) -> None:
         """Go on from what is stored, as a node does that is started again: a crash may have taken the last links."""
@@ -114,24 +119,39 @@ class Projections:
             return
         if self._unsearched is not None:
             self._search(self._unsearched)
-        if self._unsearched is not None or self._project():
+        if self._unsearched is not None or self._go_on():
             self.wake()
+
+    def _go_on(self) -> bool:
+        """Work on the next records. False where there are none, for nobody."""
+        behind = next((standing for standing in self._standings.values() if standing.is_behind), None)
+        if behind is not None:
+            self._catch_up(behind)
+        return self._project() or behind is not None
 
     def _search(self, place: Place) -> None:
         """Look for the last link in the next records towards the start of the log."""
         records = self._store.storage.backward(place, STEP)
         for record in records:
-            source = self._source_of(record)
-            if source is not None:
-                self._next, self._unsearched = place_after(source), None
+            found = self._step_after(record)
+            if found is not None:
+                self._next, self._unsearched = found, None
                 return
         self._unsearched = place_before(records[-1]) if records else None
+
+    def _step_after(self, record: Record) -> Place | None:
+        """Where those in step went on when this was written; None where it does not tell."""
+        place = read_step(record, self._store.version.projections)
+        if place is not None:
+            return place if place.commit <= record.position else None
+        source = self._source_of(record)
+        return None if source is None else place_after(source)
 
     def _source_of(self, record: Record) -> Record | None:
         """The event of which this one was made; None where it is nothing that a projection wrote."""
         if record.type not in (LINK_TYPE, REFERENCE_TYPE) or not _is_output(record.stream):
             return None
-        place = _tagged_place(record.event.metadata)
+        place = tagged_place(record.event.metadata)
         if place is None or place >= (record.commit, record.position):
             return None
         found = self._store.storage.forward(place, 1)
@@ -139,32 +159,108 @@ class Projections:
         return found[0] if is_there else None
 
     def _project(self) -> bool:
-        """Work on the next records. False where there are none."""
+        """Work on the next records, with all that are in step. False where there are none."""
         records = self._store.storage.forward(self._next, STEP)
         if not records:
             return False
         self._next = place_after(records[-1])
-        if written := self._store.emit(list(self._events(records))):
-            self._hub.publish(written)
+        in_step = [standing for standing in self._standings.values() if standing.is_in_step]
+        self._write(self._events(records, in_step))
         return True
 
-    def _events(self, records: Sequence[Record]) -> Iterator[OwnEvent]:
+    def _catch_up(self, standing: Standing) -> None:
+        """Let one that is behind work on the next records, up to where the others are; then it is in step."""
+        assert standing.place is not None
+        records = [
+            record
+            for record in self._store.storage.forward(standing.place, STEP)
+            if (record.commit, record.position) < self._next
+        ]
+        events = list(self._events(records, [standing]))
+        standing.place = place_after(records[-1]) if records else None
+        if events or standing.place is None:
+            self._write([*events, standing.event(self._next)])
+
+    def _write(self, events: Iterable[OwnEvent]) -> None:
+        if written := self._store.emit(list(events)):
+            self._hub.publish(written)
+
+    def _events(self, records: Sequence[Record], standings: Sequence[Standing]) -> Iterator[OwnEvent]:
         begun: set[str] = set()
         for record in records:
             source = self._see(record)
             if source is None:
                 continue
             causes = _causes(source.event)
-            for number, name in enumerate(self._store.version.projections, 1):
-                emitted = _MAKE[name](source, self._store)
+            for standing in standings:
+                standing.processed += 1
+                emitted = _MAKE[standing.name](source, self._store)
                 if emitted is None:
                     continue
-                if emitted.stream not in begun and self._store.last_number(emitted.stream) < 0:
-                    yield OwnEvent(META + emitted.stream, METADATA_TYPE, _RIGHTS, is_json=True)
+                if emitted.stream not in begun:
+                    yield from self._begin(emitted.stream, standing)
                 begun.add(emitted.stream)
-                tag = {"$v": f"{number}:-1:1:3", "$c": record.commit, "$p": record.position}
+                tag = {"$v": standing.signature, "$c": record.commit, "$p": record.position}
                 metadata = dump({**tag, **emitted.extra, **causes})
                 yield OwnEvent(emitted.stream, emitted.type, emitted.data.encode(), metadata)
+
+    def _begin(self, stream: str, standing: Standing) -> Iterator[OwnEvent]:
+        """What comes before the first link of a stream: its metadata, which hides what was there before a reset."""
+        number = self._store.last_number(stream)
+        if number < 0:
+            yield OwnEvent(META + stream, METADATA_TYPE, _RIGHTS, is_json=True)
+        elif standing.epoch != FIRST_EPOCH and number != WIDE_TOMBSTONE:
+            last = self._store.storage.last_event(stream)
+            if last is not None and tagged_epoch(last.event.metadata) < standing.epoch:
+                there = self._store.storage.last_event(META + stream)
+                data = with_truncate_before(_RIGHTS if there is None else there.event.data, number + 1)
+                yield OwnEvent(META + stream, METADATA_TYPE, data or _RIGHTS, is_json=True)
+
+    # How they stand
+
+    @property
+    def standings(self) -> Sequence[Standing]:
+        """All of them."""
+        return list(self._standings.values())
+
+    def standing(self, name: str) -> Standing | None:
+        """One of them; None where there is none of this name."""
+        return self._standings.get(name)
+
+    def place_of(self, standing: Standing) -> Place:
+        """What it works on next."""
+        self._find_place()
+        return standing.place or self._next
+
+    def enable(self, standing: Standing) -> None:
+        """Let one go on where it was."""
+        if not standing.is_enabled:
+            standing.is_enabled = True
+            self._tell(standing)
+
+    def disable(self, standing: Standing) -> None:
+        """Stop one. It keeps its place."""
+        if standing.is_enabled:
+            standing.place, standing.is_enabled = self.place_of(standing), False
+            self._tell(standing)
+
+    def reset(self, standing: Standing) -> None:
+        """Let one begin anew, when it is enabled. What it wrote is hidden as soon as it writes there again."""
+        self._find_place()
+        standing.place = Place(0, 0)
+        standing.version += 1
+        standing.processed = 0
+        self._tell(standing)
+
+    def _tell(self, standing: Standing) -> None:
+        self._find_place()
+        self._write([standing.event(self._next)])
+        self.wake()
+
+    def _find_place(self) -> None:
+        """Look for the last link, all the way: who asks wants to know now."""
+        while self._unsearched is not None:
+            self._search(self._unsearched)
 
     def _see(self, record: Record) -> _Source | None:
         """The event with what it leads to; None where projections do not see it."""
@@ -194,16 +290,6 @@ class Projections:
 
 def _is_output(stream: str) -> bool:
     return stream == STREAMS or stream.startswith(_OUTPUT)
-
-
-def _tagged_place(metadata: bytes) -> Place | None:
-    """Where the event is of which this is the metadata that a projection gave to what it made of it."""
-    try:
-        tag = json.loads(metadata)
-        place = Place(tag["$c"], tag["$p"])
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return None
-    return place if all(type(position) is int and 0 <= position < WIDE_TOMBSTONE for position in place) else None
 
 
 def _causes(event: Record | None) -> dict[str, str]:

@@ -203,6 +203,8 @@ class ServerVersion:
     lets_users_see_themselves: bool
     #: Whether nobody may change a password but whose it is, be it known or not.
     owns_passwords: bool
+    #: Whether members of `$ops` may stop and start projections, as those of `$admins` may.
+    lets_operators_project: bool
 
 
 _MIB = 1024 * 1024
@@ -265,6 +267,7 @@ _V3 = ServerVersion(
     opens_administration=True,
     lets_users_see_themselves=False,
     owns_passwords=False,
+    lets_operators_project=False,
 )
 _V4 = replace(
     _V3,
@@ -325,6 +328,7 @@ _V20 = replace(
     tells_features=True,
     lets_users_see_themselves=True,
     owns_passwords=True,
+    lets_operators_project=True,
 )
 _V22 = replace(
     _V20,

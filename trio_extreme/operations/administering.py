@@ -314,15 +314,7 @@ def list_projections() -> Errand[list[ProjectionDetails]]:
 
 def look_at_projection(name: str) -> Errand[ProjectionDetails]:
     """One projection."""
-
-    def parse(told: Any) -> ProjectionDetails:
-        found = _items(told, "projections")
-        if not found:
-            raise ProjectionNotFound(name)
-        return _projection(found[0])
-
-    # The shorter page has no projections in it where it has none, and servers fail at that.
-    return _about_projection("looking at", name, "GET", "/statistics", parse)
+    return _about_projection("looking at", name, "GET", "", _projection)
 
 
 def read_state(name: str, partition: str) -> Errand[Any]:
