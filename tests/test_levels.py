@@ -58,7 +58,21 @@ ROWS = [
         ],
     ),
     Row("5 face", ["client", "admin"]),
-    Row("6 on top", ["checkpoints", "file_checkpoints", "sqlite_checkpoints", "listeners", "telemetry"]),
+    Row(
+        "6 on top",
+        [
+            *(
+                "checkpoints",
+                "file_checkpoints",
+                "sqlite_checkpoints",
+                "handling",
+                "progress",
+                "delivering",
+                "listeners",
+            ),
+            *("fanout", "telemetry"),
+        ],
+    ),
     Row("public names", [""]),
     Row("7 shell", ["testing", "cli", "__main__"]),
 ]

@@ -42,10 +42,13 @@ from trio_extreme.errors import (
     WrongExpectedVersion,
 )
 from trio_extreme.events import Event, Events, LogEvent, NewEvent, PersistentEvent, PushedEvent, RecordedEvent
+from trio_extreme.fanout import FanoutListener
 from trio_extreme.file_checkpoints import FileCheckpoints
 from trio_extreme.filters import Filter
 from trio_extreme.groups import ConsumerStrategy, NakAction, PersistentSettings
+from trio_extreme.handling import STOP, Handler, Handlers, OnError, Park, Retry, Skip, Stop
 from trio_extreme.iterating import Batches
+from trio_extreme.listeners import Listener
 from trio_extreme.live import LiveSubscription
 from trio_extreme.metadata import DefaultAcl, StreamMetadata
 from trio_extreme.notices import (
@@ -63,6 +66,7 @@ from trio_extreme.notices import (
     StreamMissing,
 )
 from trio_extreme.persistent import PersistentSubscription
+from trio_extreme.progress import ListenerState, ListenerStatus
 from trio_extreme.reading import LogReader, StreamReader
 from trio_extreme.rights import Acl
 from trio_extreme.settings import Settings
@@ -71,6 +75,7 @@ from trio_extreme.statistics import Statistics, SubscriptionStatistics
 from trio_extreme.subscriptions import Subscription, WithNotices
 from trio_extreme.transactions import Transaction
 from trio_extreme.values import (
+    ALL,
     ANY,
     END,
     NO_STREAM,
@@ -90,10 +95,12 @@ from trio_extreme.values import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "ALL",
     "ANY",
     "END",
     "NO_STREAM",
     "START",
+    "STOP",
     "STREAM_EXISTS",
     "AccessDenied",
     "Acl",
@@ -124,14 +131,20 @@ __all__ = [
     "EventNotFound",
     "Events",
     "ExpectedVersion",
+    "FanoutListener",
     "FellBehind",
     "FileCheckpoints",
     "Filter",
     "FrameTooLarge",
     "GroupExists",
     "GroupNotFound",
+    "Handler",
+    "Handlers",
     "InvalidArgument",
     "InvalidTransaction",
+    "Listener",
+    "ListenerState",
+    "ListenerStatus",
     "LiveSubscription",
     "LogEvent",
     "LogPlace",
@@ -145,8 +158,10 @@ __all__ = [
     "NotMaster",
     "NotReady",
     "Notice",
+    "OnError",
     "OperationTimedOut",
     "OutcomeUnknown",
+    "Park",
     "PersistentEvent",
     "PersistentSettings",
     "PersistentSubscription",
@@ -159,13 +174,16 @@ __all__ = [
     "Reconnected",
     "Reconnecting",
     "RecordedEvent",
+    "Retry",
     "ScavengeResult",
     "ScavengeStatus",
     "ServerError",
     "Settings",
+    "Skip",
     "SqliteCheckpoints",
     "SqliteTransaction",
     "Statistics",
+    "Stop",
     "StreamDeleted",
     "StreamMetadata",
     "StreamMissing",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, TypeVarTuple
 import trio
 
 from trio_extreme.errors import CheckpointError, InvalidArgument
-from trio_extreme.values import ALL, MAX_NUMBER, Position
+from trio_extreme.values import ALL, MAX_NUMBER, Position, utf8_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Hashable
@@ -104,6 +104,15 @@ class MemoryCheckpoints(Checkpoints):
         # A listener stores after each event, and gives others their turn itself.
         await trio.lowlevel.checkpoint_if_cancelled()
         self._texts[name] = checkpoint
+
+
+def check_name(name: str) -> str:
+    """The name of a checkpoint."""
+    if not isinstance(name, str) or not name:
+        msg = f"name: {name!r} is no name of a checkpoint; give a non-empty string"
+        raise InvalidArgument(msg)
+    utf8_size("name", name)
+    return name
 
 
 def text_of(place: int | Position, stream: str) -> str:

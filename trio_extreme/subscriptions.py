@@ -186,6 +186,15 @@ class SingleSubscription(ListIterator[E], Subscription[E]):
         finally:
             self._wants_notices = False
 
+    async def next_list_with_notices(self) -> Sequence[E | Notice]:
+        """The next events, as many as came together, or a list of one notice."""
+        self._refuse_second_task()
+        self._wants_notices = True
+        try:
+            return await self.next_list()
+        finally:
+            self._wants_notices = False
+
     async def _take(self) -> Sequence[E]:
         self._check_inside()
         if self._out or self._error is not None:

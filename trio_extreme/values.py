@@ -18,7 +18,7 @@ MAX_NARROW_NUMBER = 2**31 - 1
 MAX_READ = 4096
 """Events a server gives in one page at most."""
 
-ALL = "$all"
+ALL: Final = "$all"
 """The log of all streams, where a listener's `stream` may name it. No stream has this name on the wire."""
 
 

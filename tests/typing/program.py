@@ -14,10 +14,12 @@ from uuid import UUID
 import trio
 
 from trio_extreme import (
+    ALL,
     ANY,
     END,
     NO_STREAM,
     START,
+    STOP,
     AccessDenied,
     Acl,
     Checkpoints,
@@ -27,7 +29,12 @@ from trio_extreme import (
     DefaultAcl,
     DropReason,
     Event,
+    FanoutListener,
     FileCheckpoints,
+    Filter,
+    Handlers,
+    Listener,
+    ListenerState,
     LiveSubscription,
     LogEvent,
     MemoryCheckpoints,
@@ -36,11 +43,13 @@ from trio_extreme import (
     NewEvent,
     Notice,
     OutcomeUnknown,
+    Park,
     PersistentEvent,
     PersistentSettings,
     PersistentSubscription,
     Position,
     PushedEvent,
+    Retry,
     ScavengeStatus,
     Settings,
     SqliteCheckpoints,
@@ -177,6 +186,36 @@ def make_by_hand() -> None:
     assert_type(recorded("PersonCreated", retry_count=1), PersistentEvent)
 
 
+HANDLERS = Handlers()
+
+
+@HANDLERS.on("PersonCreated", "PersonRenamed")
+async def change(event: Event) -> object:
+    return STOP if event.is_system else None
+
+
+async def change_many(events: list[LogEvent]) -> None: ...
+
+
+async def listen(conn: Connection, nursery: trio.Nursery) -> None:
+    store = FileCheckpoints("places.json")
+    assert_type(await change(await conn.read_event("people", 0)), object)
+    retry = Retry(3, backoff=0.5, then=Park("parked"))
+    listener = Listener(conn, "people", HANDLERS, checkpoints=store, on_error=retry, concurrency=4, key=hash)
+    await nursery.start(listener.run)
+    assert_type(await listener.pause(), int | Position | None)
+    listener.resume()
+    assert_type(await listener.patch(change, first=5), int | Position | None)
+    await listener.reached(await conn.append("people", NewEvent("PersonRenamed")))
+    status = listener.status
+    if status.state is ListenerState.LIVE:
+        assert_type(status.lag_seconds, float | None)
+    log = Listener(conn, ALL, change_many, checkpoints=store, batch=100, filter=Filter.by_stream("people"), start=END)
+    nursery.start_soon(log.run)
+    nursery.start_soon(Listener(conn, "people", count, checkpoints=SqliteCheckpoints("model.db"), name="counts").run)
+    await nursery.start(FanoutListener(conn, "people", change).run)
+
+
 async def ask(conn: Connection) -> None:
     reply = await conn.execute(messages.ReadEvent(event_stream_id="people", event_number=0))
     if isinstance(reply, messages.ReadEventCompleted):
@@ -191,6 +230,7 @@ async def main() -> None:
         await read(conn)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(follow, conn)
+            await listen(conn, nursery)
             await keep(SqliteCheckpoints("model.db", setup="CREATE TABLE IF NOT EXISTS counts (type, many)"))
             await ask(conn)
             nursery.cancel_scope.cancel()
