@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Call: TypeAlias = Callable[[Any], Awaitable[object]]
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.listeners")
 
 MOST_TASKS = 10_000
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trio_extreme.live import LiveSubscription
     from trio_extreme.values import Credentials
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.listeners")
 
 PAUSE = 1.0
 """Seconds before it subscribes again where the server did not let it."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from trio_extreme.sqlite_checkpoints import SqliteTransaction
     from trio_extreme.values import Credentials, LogPlace, StreamPlace
 
-logger = logging.getLogger("trio_extreme")
+logger = logging.getLogger("trio_extreme.listeners")
 
 _LAST_WORDS = 0.8
 """Seconds for storing the last checkpoint when a listener ends."""
