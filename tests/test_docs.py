@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import re
 from functools import partial
 from pathlib import Path
@@ -27,11 +28,23 @@ from trio_extreme import open_connection
 from trio_extreme.embedded import open_node, run_inline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sybil import Example
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGES = sorted(path.stem for path in DOCS.glob("*.md"))
 MINUTE = 60
+
+
+@pytest.fixture(autouse=True)
+def levels() -> Iterator[None]:
+    """A page may set the levels of loggers, and other tests have their own."""
+    loggers = [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]
+    before = [(logger, logger.level) for logger in loggers]
+    yield
+    for logger, level in before:
+        logger.setLevel(level)
 
 
 @pytest.mark.parametrize("page", PAGES)
