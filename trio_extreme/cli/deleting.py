@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from trio_extreme.cli.connecting import Target, find_target, url_option
 from trio_extreme.cli.expecting import expected_option
 from trio_extreme.cli.failures import FAILED, CommandFailed
 from trio_extreme.cli.lines import dump
-from trio_extreme.cli.running import counted, is_watched, notice, run
+from trio_extreme.cli.running import can_ask, counted, notice, run
 from trio_extreme.cli.streams import stream_argument
 from trio_extreme.client import open_connection
 from trio_extreme.errors import AccessDenied
@@ -55,7 +54,7 @@ def delete(*, stream: str, hard: bool, expected: int | None, yes: bool, as_json:
 
     At a terminal it says what there is to lose, and asks; elsewhere it wants --yes.
     """
-    if not yes and not _can_ask():
+    if not yes and not can_ask():
         msg = "it asks before it deletes, and there is no terminal to ask at: add --yes."
         raise click.UsageError(msg)
     target = find_target(settings, stream)
@@ -70,10 +69,6 @@ def delete(*, stream: str, hard: bool, expected: int | None, yes: bool, as_json:
         notice("nothing was deleted")
         return FAILED
     return run(job.delete_what_was_seen, target)
-
-
-def _can_ask() -> bool:
-    return is_watched() and sys.stdin is not None and sys.stdin.isatty()
 
 
 @dataclass

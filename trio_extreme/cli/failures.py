@@ -9,6 +9,8 @@ from trio_extreme.errors import (
     AccessDenied,
     ConnectFailed,
     ConnectionLost,
+    GroupExists,
+    GroupNotFound,
     InvalidArgument,
     NotAuthenticated,
     NotMaster,
@@ -20,6 +22,7 @@ from trio_extreme.errors import (
     StreamDeleted,
     StreamNotFound,
     SubscriptionDropped,
+    TooManyConsumers,
     TrioExtremeError,
     Unsupported,
     WrongExpectedVersion,
@@ -48,6 +51,9 @@ _HINTS: dict[type[TrioExtremeError], str] = {
     OperationTimedOut: "the same command again, when the server has less to do",
     NotReady: "the same command again, in a few seconds",
     NotMaster: "the same with --url and the master's address",
+    GroupNotFound: "trio-extreme group create {stream} {group}{flag}, which creates it",
+    GroupExists: "trio-extreme group ensure {stream} {group}{flag}, which takes it as it is; --update changes it",
+    TooManyConsumers: "the same command again, when another consumer has left",
     ReadOnly: "the same without read_only in --url",
     Unsupported: "--url with a later server",
     ProtocolError: "--url with the server's TCP port: 1113 if nobody changed it, and not 2113",
@@ -100,5 +106,9 @@ def _hint(error: TrioExtremeError, target: Target) -> str:
     if "{stream}" in text and not stream:
         text = _AGAIN
     return text.format(
-        stream=shlex.quote(stream), flag=target.flag, port=target.settings.port, admin=target.url_for("admin")
+        stream=shlex.quote(stream),
+        group=shlex.quote(getattr(error, "group", "")),
+        flag=target.flag,
+        port=target.settings.port,
+        admin=target.url_for("admin"),
     )

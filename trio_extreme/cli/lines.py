@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trio_extreme.events import Event, RecordedEvent
 
 # What is printed and nobody can choose: the server gives these anew.
-_IGNORED = {"stream", "number", "created", "position", "link"}
+_IGNORED = {"stream", "number", "created", "position", "link", "retry_count", "parked", "reason", "added"}
 _KNOWN = {"type", "id", "is_json"} | {
     f"{name}{kind}" for name in ("data", "metadata") for kind in ("", "_text", "_base64")
 }
@@ -39,6 +39,11 @@ def to_line(event: Event) -> bytes:
     data = _content("data", event.data, maybe_json=event.is_json)
     metadata = _content("metadata", event.metadata) if event.metadata else b'"metadata":null'
     return b"%s,%s,%s}\n" % (dump(head)[:-1], data, metadata)
+
+
+def with_keys(line: bytes, **keys: object) -> bytes:
+    """The line of an event, with these behind its own keys."""
+    return b"%s,%s\n" % (line[:-2], dump(keys)[1:])
 
 
 def to_exact_line(event: RecordedEvent) -> bytes:

@@ -15,6 +15,7 @@ from trio_extreme.cli.deleting import delete
 from trio_extreme.cli.demo import demo
 from trio_extreme.cli.exporting import export_streams
 from trio_extreme.cli.failures import FAILED, USAGE
+from trio_extreme.cli.groups import group_commands
 from trio_extreme.cli.importing import import_events
 from trio_extreme.cli.meta import meta
 from trio_extreme.cli.read import read
@@ -57,7 +58,10 @@ def commands(context: click.Context) -> None:
         context.exit(USAGE)
 
 
-for _command in (append, completion, delete, demo, export_streams, import_events, meta, read, report, serve, watch):
+for _command in (
+    *(append, completion, delete, demo, export_streams, group_commands, import_events, meta, read, report, serve),
+    watch,
+):
     commands.add_command(_command)
 
 

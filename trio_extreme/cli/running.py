@@ -108,6 +108,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def can_ask() -> bool:
+    """Whether there is somebody to ask."""
+    return is_watched() and sys.stdin is not None and sys.stdin.isatty()
+
+
 def is_watched() -> bool:
     """Whether standard error is a terminal, where progress may be shown."""
     return sys.stderr is not None and sys.stderr.isatty()

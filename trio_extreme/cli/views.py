@@ -60,6 +60,11 @@ class ViewOptions:
     view: Callable[[Event], bytes]
     types: tuple[str, ...]
 
+    @property
+    def is_json(self) -> bool:
+        """Whether events are shown as JSON lines."""
+        return self.view is to_line
+
     def wants(self, event: Event) -> bool:
         """Whether an event is of the types asked for."""
         return not self.types or any(fnmatchcase(event.type, pattern) for pattern in self.types)

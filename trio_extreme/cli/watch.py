@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 import trio
+from click.core import ParameterSource
 
 from trio_extreme.cli import output
 from trio_extreme.cli.connecting import Target, find_target, url_option
+from trio_extreme.cli.consuming import consume
 from trio_extreme.cli.filtering import expression_explained, filter_options, make_filter
+from trio_extreme.cli.group_options import parse_group
 from trio_extreme.cli.places import check_place, find_start, parse_place, place_words
 from trio_extreme.cli.running import log_shown, notice, run
 from trio_extreme.cli.streams import stream_argument
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 AHEAD = 64
 """Events that are taken while earlier ones are written; what more there is, the subscription keeps or reads again."""
 
+_ONLY_WITHOUT_GROUP = ("place", "exit_at_end", "types", "filter_streams", "filter_types")
+
 _WORDS: dict[type[Notice], str] = {
     CaughtUp: "caught up; what follows comes as it is written",
     FellBehind: "events came faster than they were printed; reading them from the store until this has caught up",
@@ -55,6 +60,8 @@ _WORDS: dict[type[Notice], str] = {
 )
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
 @click.option("--exit-at-end", is_flag=True, help="End when all that is stored has been printed.")
+@click.option("--group", type=parse_group, help="Be a consumer of this group: ack what was printed.")
+@click.option("--in-flight", type=click.IntRange(1), default=10, help="Events that the group sends before an ack.")
 @filter_options
 @view_options
 @url_option
@@ -64,6 +71,8 @@ def watch(
     place: Any,
     count: int | None,
     exit_at_end: bool,
+    group: str | None,
+    in_flight: int,
     filter_streams: str | None,
     filter_types: str | None,
     settings: Settings,
@@ -73,7 +82,14 @@ def watch(
 
     Each event comes once, in order, whatever breaks meanwhile: when the connection is lost, it is opened again. The
     stream need not exist yet. In $all, --from also takes a position as it was printed; the event there is included.
+
+    With --group the server keeps the place, and hands out each event to one of the group's consumers, at least once.
     """
+    if group is not None:
+        _check_consuming(stream)
+        target = find_target(settings, stream)
+        with log_shown():
+            return run(partial(consume, target, group, in_flight, count, make_view(**view)), target)
     check_place(stream, place)
     if exit_at_end and place is END:
         msg = "--exit-at-end: from now on there is no end to come to; add --from start, a number, or -100."
@@ -83,6 +99,19 @@ def watch(
     printer = _Printer(make_view(**view), count, exit_at_end=exit_at_end)
     with log_shown():
         return run(partial(_watch, target, place, chosen, printer), target)
+
+
+def _check_consuming(stream: str) -> None:
+    """Refuse what the group has to say, and what would keep events from whoever wants them."""
+    context = click.get_current_context()
+    for name in _ONLY_WITHOUT_GROUP:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            flag = "--from" if name == "place" else f"--{name.replace('_', '-')}"
+            msg = f"{flag}: a group has its own place and hands out all events; leave it out, or leave out --group."
+            raise click.UsageError(msg)
+    if stream == ALL:
+        msg = "--group: there are no groups on $all; give a stream."
+        raise click.UsageError(msg)
 
 
 async def _watch(target: Target, place: Any, chosen: Filter | None, printer: _Printer) -> None:
