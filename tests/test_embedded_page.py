@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from trio.testing import MockClock
 
 PAGE = (Path(__file__).parent.parent / "docs" / "embedded.md").read_text()
-PROGRAM, TEST, FOLLOWER = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
+PROGRAM, CLUSTER, TEST, FOLLOWER = re.findall(r"```python\n(.+?)```", PAGE, re.DOTALL)
 
 
 def run(example: str) -> dict[str, Any]:
@@ -36,6 +36,10 @@ async def test_orders_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         await run(PROGRAM)["place_orders"]()
     async with open_node(path="shop.db") as node, open_connection(node.settings) as conn:
         assert await conn.last_number("orders") == 1
+
+
+async def test_a_cluster_fails_over(autojump_clock: MockClock) -> None:
+    await run(CLUSTER)["test_orders_outlive_their_master"](autojump_clock)
 
 
 async def test_the_test_passes(tmp_path: Path, autojump_clock: MockClock) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import click
 import trio
@@ -14,9 +13,10 @@ import trio
 from trio_extreme.cli import output
 from trio_extreme.cli.certificates import load_certificate, tls_options
 from trio_extreme.cli.connecting import Target
-from trio_extreme.cli.failures import CommandFailed
 from trio_extreme.cli.lines import dump
+from trio_extreme.cli.listening import Security, login_for, refused, shown_password
 from trio_extreme.cli.running import notice, run
+from trio_extreme.cli.serve_cluster import ClusterJob
 from trio_extreme.cli.servers import SERVERS, as_option
 from trio_extreme.cli.users import USERS, user_words, users_option
 from trio_extreme.embedded import open_node
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 _PORT, _HTTP_PORT = 1113, 2113
 _NONE = -1
 _FREE = 0
+_MOST_NODES = 15
 
 _EPILOG = """\
 \b
 The JSON line it prints has the keys host, port, http_port (null for none),
 version, username, password (admin's; null where it was given), persist,
-tls, https.
+tls, https; that of a cluster has nodes (each host, port, http_port) and url.
 
 """
 
@@ -57,6 +58,13 @@ def _parse_port(text: str) -> int:
 @click.option("--persist", type=click.Path(), metavar="FILE", help="Keep the log in this file; made where it is not.")
 @click.option("--projections", is_flag=True, help="Run the standard ones: $ce-…, $et-…, $streams, $category-….")
 @click.option("--gossip-on-single-node", is_flag=True, help="Have /gossip also as a server before 20.6.")
+@click.option(
+    "--cluster",
+    "size",
+    type=click.IntRange(1, _MOST_NODES),
+    metavar="N",
+    help="Run N nodes that are one cluster, on --port, --http-port and the ports that follow.",
+)
 @users_option
 @tls_options
 @click.option("--json", "as_json", is_flag=True, help="Print where it listens as a JSON line, on a terminal too.")
@@ -69,6 +77,7 @@ def serve(
     persist: str | None,
     projections: bool,
     gossip_on_single_node: bool,
+    size: int | None,
     users: Sequence[tuple[str, User]],
     tls_cert: str | None,
     tls_key: str | None,
@@ -84,6 +93,17 @@ def serve(
         http_port = _HTTP_PORT if port else _FREE
     known = dict(users)
     tls = load_certificate(tls_cert, tls_key, https=https)
+    security = Security(tls=tls is not None, https=https)
+    as_json = as_json or not output.is_terminal()
+    if size is not None:
+        alone = {
+            "--persist": persist,
+            "--projections": projections,
+            "--gossip-on-single-node": gossip_on_single_node,
+            "--http-port none": http_port == _NONE,
+        }
+        _refuse_in_cluster([option for option, given in alone.items() if given])
+        return run(ClusterJob(size, port, http_port, host, version, known, tls, security, as_json).run)
     start = partial(
         open_node,
         port=port,
@@ -97,14 +117,13 @@ def serve(
         tls=tls,
         http_tls=tls if https else None,
     )
-    security = _Security(tls=tls is not None, https=https)
-    job = _Job(start, http_port, persist, known, security, as_json=as_json or not output.is_terminal())
-    return run(job.run)
+    return run(_Job(start, http_port, persist, known, security, as_json).run)
 
 
-class _Security(NamedTuple):
-    tls: bool
-    https: bool
+def _refuse_in_cluster(options: Sequence[str]) -> None:
+    if options:
+        msg = f"{options[0]} is for one node, and not for those of a cluster."
+        raise click.UsageError(msg)
 
 
 @dataclass
@@ -113,7 +132,7 @@ class _Job:
     http_port: int
     persist: str | None
     users: Mapping[str, User]
-    security: _Security
+    security: Security
     as_json: bool
 
     async def run(self) -> None:
@@ -121,14 +140,10 @@ class _Job:
             try:
                 node = await stack.enter_async_context(self.start())
             except OSError as error:
-                raise _refused(error, self.http_port) from error
+                raise refused(error, (self.http_port,)) from error
             self._announce(node)
             await output.write(self._line(node) if self.as_json else b"")
             await trio.sleep_forever()
-
-    def _password(self, node: Node) -> str | None:
-        """That of admin, which anybody may know unless it was given."""
-        return None if "admin" in self.users else node.settings.password
 
     def _announce(self, node: Node) -> None:
         address = Target(node.settings).address
@@ -136,34 +151,18 @@ class _Job:
         how = " with TLS" if self.security.tls else ""
         notice(f"listening at {address}{how} as Event Store {node.version}, its log in {where}; Ctrl-C ends")
         if node.http_port is not None:
-            scheme = "https" if self.security.https else "http"
-            notice(f"web interface: {scheme}://{node.host}:{node.http_port}/info")
+            notice(f"web interface: {self.security.web_scheme}://{node.host}:{node.http_port}/info")
         if self.users:
             notice(f"users: {user_words(self.users)}")
-        flag = f" --url {'eventstores' if self.security.tls else 'eventstore'}://{address}"
-        if not node.store.version.allows_anonymous:
-            password = self._password(node)
-            flag = flag.replace("//", "//admin@" if password is None else f"//admin:{password}@")
-        elif node.port == _PORT and not self.security.tls:
+        login = login_for(node, self.users)
+        flag = f" --url {self.security.scheme}://{login}{address}"
+        if node.port == _PORT and not (login or self.security.tls):
             flag = ""
         notice(f"try: trio-extreme watch people{flag}")
         notice(f"""     echo '{{"type": "PersonCreated"}}' | trio-extreme append people{flag}""")
 
     def _line(self, node: Node) -> bytes:
         keys = {"host": node.host, "port": node.port, "http_port": node.http_port, "version": node.version}
-        keys |= {"username": "admin", "password": self._password(node), "persist": self.persist}
+        keys |= {"username": "admin", "password": shown_password(node, self.users), "persist": self.persist}
         keys |= self.security._asdict()
         return dump(keys) + b"\n"
-
-
-def _refused(error: OSError, http_port: int) -> CommandFailed:
-    # The node says where it wanted to listen.
-    host, _, port = str(error.filename).rpartition(":")
-    while error.errno is None and isinstance(error.__cause__, OSError):
-        error = error.__cause__
-    if error.errno == errno.EADDRINUSE:
-        option = "--http-port" if port == str(http_port) else "--port"
-        return CommandFailed(
-            f"port {port} of {host} is taken", f"trio-extreme serve {option} 0, which takes a free one"
-        )
-    return CommandFailed(f"cannot listen at {host}:{port}: {error.strerror or error}", "trio-extreme serve --port 0")
