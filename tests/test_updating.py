@@ -166,9 +166,9 @@ async def test_a_write_without_an_answer_is_sent_again(nursery: trio.Nursery) ->
         assert (await call.value()).version == 5
 
 
-@pytest.mark.parametrize("ours", [True, False])
-async def test_a_write_sent_again_and_refused(ours: bool, nursery: trio.Nursery) -> None:
-    """It is looked for. Of a metastream nothing is seen but the last event, so that its absence proves nothing."""
+@pytest.mark.parametrize(("ours", "number"), [(True, 5), (False, 5), (False, 6)])
+async def test_a_write_sent_again_and_refused(ours: bool, number: int, nursery: trio.Nursery) -> None:
+    """It is looked for. Of a metastream nothing is seen but the last event: what is where ours would be proves enough."""
     first, second = Peer(), Peer()
     async with open_over(first, second, settings=AT_ONCE) as conn:
         call = Call(nursery, update, conn)
@@ -180,17 +180,24 @@ async def test_a_write_sent_again_and_refused(ours: bool, nursery: trio.Nursery)
         second.send(WRITE + 1, again.correlation, not_written(Written.WrongExpectedVersion))
         look = await second.receive(Command.READ_STREAM_EVENTS_BACKWARD)
         event = schema.EventRecord(
-            event_stream_id="$$s", event_number=5, event_type="$metadata", event_id=event_id if ours else bytes(16)
+            event_stream_id="$$s", event_number=number, event_type="$metadata", event_id=event_id if ours else bytes(16)
         )
         last = schema.ReadStreamEventsCompleted(
             events=[schema.ResolvedIndexedEvent(event=event)],
             next_event_number=-1,
-            last_event_number=5,
+            last_event_number=number,
             is_end_of_stream=True,
         )
         second.send(Command.READ_STREAM_EVENTS_BACKWARD_COMPLETED, look.correlation, last)
         if ours:
             assert (await call.value()).version == 5
+        elif number == 5:
+            # It was refused, so that all begins anew.
+            read = await second.receive(READ)
+            second.send(READ + 1, read.correlation, stored(5))
+            write = await second.receive(WRITE)
+            second.send(WRITE + 1, write.correlation, written(6, 6))
+            assert (await call.value()).version == 6
         else:
             assert isinstance(await call.error(), OutcomeUnknown)
 

@@ -114,7 +114,8 @@ class LookUps:
         with scope:
             while slots := tuple(self._waiting.get(key, ())):
                 oldest = min([slot.began for slot in slots])
-                look = LookUp(key[0], [event_id for slot in slots for event_id in _ids(slot)], oldest)
+                ids = [event_id for slot in slots for event_id in _ids(slot)]
+                look = LookUp(key[0], ids, oldest, min([_floor(slot) for slot in slots]))
                 async with self._few:
                     seen = await self._read(look, key[1])
                 if not seen and key not in self._interrupted:
@@ -124,7 +125,7 @@ class LookUps:
                 waiting = [slot for slot in slots if slot in self._waiting.get(key, ())]
                 # What is sent again goes before what waits behind the look.
                 for slot in waiting:
-                    self._settle(slot, look.finding(_ids(slot)), look.last_number)
+                    self._settle(slot, look.finding(_ids(slot), _floor(slot)), look.last_number)
                 for slot in waiting:
                     self.forget(slot)
 
@@ -153,6 +154,13 @@ class LookUps:
 
 def _ids(slot: Slot[Any]) -> list[bytes]:
     return [event_id.bytes_le for event_id in slot.operation.event_ids]
+
+
+def _floor(slot: Slot[Any]) -> int:
+    """The first number where its events can be: behind the one that was expected, where one was."""
+    # Only a refusal tells, and only what a number protects is not looked for without one.
+    expected = None if slot.refusal is None else slot.refusal.expected
+    return 0 if expected is None else max(expected + 1, 0)
 
 
 def _key(slot: Slot[Any]) -> Key:

@@ -8,7 +8,17 @@ import pytest
 from hypothesis import given, strategies as st
 
 from trio_extreme.errors import ProtocolError, StreamNotFound
-from trio_extreme.operations.looking import ABSENT, MAX_BYTES, MAX_EVENTS, UNSURE, Finding, LookUp, Verdict
+from trio_extreme.operations.looking import (
+    ABSENT,
+    MAX_BYTES,
+    MAX_EVENTS,
+    OLD_BYTES,
+    OLD_EVENTS,
+    UNSURE,
+    Finding,
+    LookUp,
+    Verdict,
+)
 from trio_extreme.wire import schema
 
 if TYPE_CHECKING:
@@ -144,13 +154,49 @@ def test_down_to_the_first_event(count: int) -> None:
     assert looked(Server(others(7)), A, count=count) == ABSENT
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 100])
-def test_down_to_one_that_is_surely_older_than_the_call(count: int) -> None:
-    server = Server([*others(50, OLD), *others(5)])
+@pytest.mark.parametrize("count", [20, 100, 4096])
+def test_down_to_many_that_are_surely_older_than_the_call(count: int) -> None:
+    server = Server([*others(4000, OLD), *others(5)])
     assert looked(server, A, count=count) == ABSENT
-    # No further than that, and not even where older ones are gone.
-    assert len(server.asked) <= 6
+    # No further than that.
+    assert sum(question.max_count for question in server.asked) < OLD_EVENTS + 5 + count
+    assert looked(Server([*others(MAX_EVENTS), *others(OLD_EVENTS - 1, OLD)]), A, count=count) == UNSURE
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100])
+def test_down_to_the_last_that_is_left_and_older_than_the_call(count: int) -> None:
     assert looked(Server([*others(50, OLD), *others(5)], gone=range(49)), A, count=count) == ABSENT
+
+
+def test_down_to_a_few_large_ones_that_are_older() -> None:
+    server = Server([*others(50, OLD), *others(2)], size=1024 * 1024)
+    assert looked(server, A, count=2) == ABSENT
+    assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("count", [1, 8, 100])
+@pytest.mark.parametrize("long", [1, 8, OLD_EVENTS - 1])
+def test_a_transaction_that_was_written_before_the_call_and_committed_after_it(long: int, count: int) -> None:
+    """Its events are as old as they were when they were written, and lie above ours."""
+    server = Server([*others(20, OLD), Stored(A), Stored(B), *others(long, OLD), *others(3)])
+    assert looked(server, A, B, count=count) == there(20, 21)
+
+
+@pytest.mark.parametrize("count", [1, 2, 100])
+def test_down_to_the_first_number_where_it_can_be(count: int) -> None:
+    server = Server(others(10), gone=range(7))
+    look = LookUp("s", [A, B], NOW)
+    server.search(look, count)
+    assert look.finding([A], 7) == ABSENT
+    assert look.finding([B], 6) == look.finding([B]) == UNSURE
+
+
+def test_not_beyond_the_first_number_where_it_can_be() -> None:
+    look = LookUp("s", [A], NOW, floor=MAX_EVENTS)
+    server = Server(others(MAX_EVENTS + 9))
+    server.search(look, 5)
+    assert look.finding([A], MAX_EVENTS) == ABSENT
+    assert len(server.asked) == 2
 
 
 @pytest.mark.parametrize(("older_by", "finding"), [(300, UNSURE), (300.001, ABSENT)])
@@ -254,6 +300,7 @@ def test_so_many_events_and_no_more(count: int) -> None:
 
 def test_the_bounds() -> None:
     assert (MAX_EVENTS, MAX_BYTES) == (4096, 16_777_216)
+    assert (OLD_EVENTS, OLD_BYTES) == (512, 4_194_304)
 
 
 def test_so_many_bytes_and_no_more() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from operator import methodcaller
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,12 @@ from trio_extreme import (
     Reconnected,
     Reconnecting,
     StreamDeleted,
+    StreamMetadata,
     StreamMissing,
+    WrongExpectedVersion,
     open_connection,
 )
+from trio_extreme.embedded import open_node
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
@@ -113,6 +117,43 @@ async def test_an_append_to_a_stream_that_was_deleted_before_it_could_be_repeate
             node.faults.restart()
             assert isinstance(await call.error(), OutcomeUnknown)
     assert len(node.store.records("people")) == 1
+
+
+async def test_an_append_below_a_transaction_that_was_written_long_before(autojump_clock: MockClock) -> None:
+    """Its events are older than the append, and were committed after it: they are no end of the look."""
+    ago = 600.0
+    async with (
+        open_node(port=None, now=lambda: time.time() - ago) as node,
+        open_connection(node.settings, connect=node.connect) as conn,
+        open_connection(node.settings, connect=node.connect) as other,
+        trio.open_nursery() as nursery,
+    ):
+        async with other.transaction("people", expected=ANY) as tx:
+            await tx.write(new_events(20))
+            ago = 0.0
+            node.faults.drop_reply(Command.WRITE_EVENTS, kill=True)
+            node.faults.refuse(1)
+            call = Call(nursery, conn.append, "people", new_events(1))
+            await trio.testing.wait_all_tasks_blocked()
+        node.faults.restart()
+        assert (await call.value()).last == 0
+        assert len(node.store.records("people")) == 21
+
+
+async def test_metadata_that_was_set_by_somebody_else_before_it_could_be_set_again(
+    conn: Connection, node: Node
+) -> None:
+    """Of metadata only the last is seen: where that has the number that ours would have, ours is none."""
+    await conn.set_metadata("people", StreamMetadata(max_count=3))
+    for others, told in ((1, WrongExpectedVersion), (2, OutcomeUnknown)):
+        last = await conn.last_number("$$people")
+        assert last is not None
+        node.faults.half_open()
+        async with open_connection(node.settings, connect=node.connect) as other, trio.open_nursery() as nursery:
+            call = Call(nursery, conn.set_metadata, "people", StreamMetadata(max_count=4), expected=last)
+            for _ in range(others):
+                await other.set_metadata("people", StreamMetadata(max_count=5))
+            assert isinstance(await call.error(), told)
 
 
 async def test_a_broken_send(autojump_clock: MockClock) -> None:
