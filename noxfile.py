@@ -38,7 +38,7 @@ def lowest(session: nox.Session) -> None:
 def lowest_requirements() -> list[str]:
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
-    ranges = project["dependencies"] + extras["cli"] + extras["test"]
+    ranges = project["dependencies"] + extras["cli"] + extras["otel"] + extras["test"]
     return [requirement.replace(">=", "==") for requirement in ranges if ">=" in requirement]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 import trio
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from trio_extreme.values import Credentials, LogPlace, Place, ScavengeResult, StreamPlace
 
 G = TypeVar("G", CreateGroup, UpdateGroup)
+P = ParamSpec("P")
 V = TypeVar("V")
 
 GROUP_DEFAULTS = PersistentSettings()
@@ -223,7 +224,8 @@ class Connection:
         begun = Begun(
             checks.check_stream(stream), checks.check_expected(self._fits("expected", expected), exists=False)
         )
-        return Transaction(self._engine.calls, begun, None, require_master=require_master, credentials=credentials)
+        make = self._kind(Transaction)
+        return make(self._engine.calls, begun, None, require_master=require_master, credentials=credentials)
 
     def continue_transaction(
         self, id: int, *, require_master: bool = True, credentials: Credentials | None = None
@@ -234,7 +236,7 @@ class Connection:
         Nobody tells us which stream it is for and what was expected, so a commit without an answer raises
         `OutcomeUnknown`, and refusals do not name the stream.
         """
-        return Transaction(
+        return self._kind(Transaction)(
             self._engine.calls,
             None,
             checks.check_transaction(id),
@@ -467,7 +469,7 @@ class Connection:
         place = checks.check_place_in_stream(self._fits("start", begin))
         if place is END and not backwards:
             raise _forwards_from_end()
-        return StreamReader(
+        return self._kind(StreamReader)(
             self._engine.calls,
             stream,
             LAST if place is END else 0 if place is START else place,
@@ -504,9 +506,10 @@ class Connection:
         place = checks.check_place_in_log(start if start is not None else _default_start(backwards))
         if place is END and not backwards:
             raise _forwards_from_end()
-        reader: Callable[..., LogReader] = LogReader
+        reader: Callable[..., LogReader] = self._kind(LogReader)
         if filter is not None:
-            reader = partial(FilteredLogReader, filter=checks.check_filter(filter), support=self._engine.filter_support)
+            reader = self._kind(FilteredLogReader)
+            reader = partial(reader, filter=checks.check_filter(filter), support=self._engine.filter_support)
         return reader(
             self._engine.calls,
             _LOG_END if place is END else _LOG_START if place is START else place,
@@ -576,7 +579,8 @@ class Connection:
             first = await self._next_number(stream, place, require_master=require_master, credentials=credentials)
             return StreamTrack(stream, first, resolve_links=resolve_links, require_master=require_master)
 
-        return CatchUpSubscription(
+        kind: type[CatchUpSubscription[Event]] = CatchUpSubscription
+        return self._kind(kind)(
             self._engine,
             stream,
             begin,
@@ -639,7 +643,7 @@ class Connection:
             return FilteredLogTrack(first, filter, resolve_links=resolve_links, require_master=require_master)
 
         kind: type[CatchUpSubscription[LogEvent]] = CatchUpSubscription if filter is None else FilteredSubscription
-        return kind(
+        return self._kind(kind)(
             self._engine,
             ALL_STREAMS,
             begin,
@@ -661,7 +665,8 @@ class Connection:
         `events.with_notices()` or the log says when. Leaving ends the subscription; cancelling loses no event.
         """
         checks.check_stream(stream)
-        return LiveSubscription(self._engine, stream, PushedEvent, resolve_links=resolve_links, credentials=credentials)
+        kind: type[LiveSubscription[PushedEvent]] = LiveSubscription
+        return self._kind(kind)(self._engine, stream, PushedEvent, resolve_links=resolve_links, credentials=credentials)
 
     def subscribe_all_live(
         self, *, resolve_links: bool = False, credentials: Credentials | None = None
@@ -670,7 +675,8 @@ class Connection:
 
         Tombstones of streams come as events here.
         """
-        return LiveSubscription(
+        kind: type[LiveSubscription[LogEvent]] = LiveSubscription
+        return self._kind(kind)(
             self._engine, ALL_STREAMS, LogEvent, resolve_links=resolve_links, credentials=credentials
         )
 
@@ -699,7 +705,7 @@ class Connection:
         deleted, `TooManyConsumers` where others have taken its place, and `StreamDeleted`, but not for being offline.
         Leaving sends what was acked; cancelling loses no event.
         """
-        return PersistentSubscription(
+        return self._kind(PersistentSubscription)(
             self._engine,
             checks.check_stream_of_group(stream),
             checks.check_group(group),
@@ -708,6 +714,10 @@ class Connection:
             on_error=checks.check_on_error(on_error),
             credentials=credentials,
         )
+
+    def _kind(self, kind: Callable[P, V]) -> Callable[P, V]:
+        """What makes what a verb returns: who watches that makes something else (`trio_extreme.telemetry`)."""
+        return kind
 
     def _configured(
         self, operation: type[G], stream: str, group: str, settings: PersistentSettings, *, repeatable: bool = False

@@ -63,6 +63,7 @@ from trio_extreme import (
     open_connection,
 )
 from trio_extreme.embedded import open_node
+from trio_extreme.telemetry import instrument
 from trio_extreme.testing import recorded
 
 SETTINGS = Settings.from_url("eventstore://admin:changeit@localhost:1113", connection_name="my-app")
@@ -178,6 +179,21 @@ async def count(event: Event, db: SqliteTransaction) -> None:
     assert_type(
         await db.fetchall("SELECT many FROM counts WHERE type = :type", {"type": event.type}), list[tuple[Any, ...]]
     )
+
+
+async def trace(conn: Connection) -> None:
+    traced = instrument(conn)
+    assert_type(await traced.append("people", NewEvent("PersonCreated")), WriteResult)
+    assert_type(await traced.ping(), float)
+    async with traced.subscribe_live("people") as events:
+        async for event in events:
+            assert_type(event, PushedEvent)
+
+    async def handle(event: Event) -> bool:
+        return event.is_json
+
+    handler = traced.traced(handle)
+    assert_type(await handler(await traced.read_event("people", END)), bool)
 
 
 def make_by_hand() -> None:
