@@ -42,7 +42,7 @@ up to order 4: {'coffee': 1, 'tea': 3, 'water': 1}
 """,
 }
 # In these the order depends on which of two tasks is first.
-OTHERS = {"account", "follower"}
+OTHERS = {"account", "follower", "worker_pool"}
 
 
 def run_example(name: str) -> str:
@@ -69,6 +69,15 @@ def test_the_follower_sees_each_event_once_whatever_happens() -> None:
     events = [f"event {number}: {type_}" for number, type_ in enumerate(["Sent", "Lost", "Found", "Delivered"])]
     assert [line for line in lines if line.startswith("event")] == events
     assert lines.count("the connection was lost, and is back; nothing was missed") == 1
+
+
+def test_the_pool_loses_no_job_with_its_workers() -> None:
+    *crashes, last = run_example("worker_pool").splitlines()
+    told = sorted(line.partition(" crashed ")[2] for line in crashes)
+    before = [f"at job {number}, before it was done" for number in (3, 13, 23, 33)]
+    after = [f"at job {number}, before it was acked" for number in (7, 17, 27, 37)]
+    assert told == sorted(before + after)
+    assert last == "40 of 40 jobs are done; twice: [7, 17, 27, 37]"
 
 
 def test_every_example_is_tested() -> None:

@@ -6,6 +6,7 @@ Afterwards the next request gets its own answer, no correlation id is in use, an
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,13 +19,16 @@ from tests.sessions.story import client_tasks
 from trio_extreme import (
     ANY,
     END,
+    START,
     AheadOfServer,
     CaughtUp,
     Connection,
     DefaultAcl,
     Filter,
+    GroupExists,
     NewEvent,
     Notice,
+    PersistentSettings,
     StreamMetadata,
     StreamMissing,
     messages,
@@ -231,6 +235,39 @@ async def subscribe_filtered(conn: Connection) -> None:
             pass
 
 
+GROUP = PersistentSettings(start_from=START, message_timeout=3600.0, max_retry_count=10_000)
+
+
+async def change_groups(conn: Connection) -> None:
+    with suppress(GroupExists):
+        await conn.create_persistent(PEOPLE, "changed", GROUP)
+    await conn.ensure_persistent(PEOPLE, "changed", GROUP, update=True)
+    await conn.update_persistent(PEOPLE, "changed", GROUP)
+    await conn.delete_persistent(PEOPLE, "changed")
+
+
+async def consume(conn: Connection) -> None:
+    """What an earlier attempt did not come to ack is there too."""
+    async with conn.subscribe_persistent("live", "group", in_flight=1) as events:
+        await conn.append("live", NewEvent("t"))
+        await events.nak(await anext(events))
+        await events.ack(await anext(events))
+
+
+async def consume_batches(conn: Connection) -> None:
+    async with conn.subscribe_persistent(PEOPLE, "group") as events:
+        batch = await anext(events.batches())
+        await events.nak(*batch, message="again")
+
+
+async def consume_notices(conn: Connection) -> None:
+    async with conn.subscribe_persistent("live", "group", auto_ack=True) as events:
+        items = events.with_notices()
+        await conn.append("live", NewEvent("t"))
+        while isinstance(await anext(items), Notice):
+            pass
+
+
 ACTIONS: list[Action] = [
     ping,
     execute,
@@ -265,6 +302,10 @@ ACTIONS: list[Action] = [
     subscribe_beyond_end,
     subscribe_all,
     subscribe_filtered,
+    change_groups,
+    consume,
+    consume_batches,
+    consume_notices,
 ]
 each_action = pytest.mark.parametrize("action", ACTIONS, ids=lambda action: action.__name__)
 
@@ -273,6 +314,8 @@ async def fill(conn: Connection) -> None:
     await conn.append(PEOPLE, [NewEvent("t", b"%d" % number) for number in range(SIZE)])
     await conn.set_metadata(PEOPLE, StreamMetadata(max_count=1000))
     await conn.append("marker", NewEvent("t", b"marker"))
+    for stream in (PEOPLE, "live"):
+        await conn.create_persistent(stream, "group", GROUP)
 
 
 async def nothing_before() -> None:
