@@ -7,18 +7,20 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 from itertools import count, islice
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from trio_extreme.embedded.groups_consumers import Pushed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from trio_extreme.embedded.groups_consumers import Message
 
 
+N = TypeVar("N", int, float)
+
 _FORGOTTEN = 1000
-"""Deadlines of what was acked that may lie about."""
+"""Numbers and deadlines that may lie about of what nobody has any more."""
 
 
 class Backlog:
@@ -56,8 +58,12 @@ class Backlog:
         insort(self._again, message, key=_turn)
 
     def lowest(self) -> int | None:
-        """The lowest number among them. New ones are in order, whoever they wait for."""
-        return lowest((*self._again, *islice(self._new, 1)))
+        """The lowest number among them, parked ones left aside: their numbers are no places in the stream.
+
+        Both are in order, whoever they wait for.
+        """
+        first = [*islice(self._again, 1), *islice(self._new, 1)]
+        return min((message.number for message in first if not message.is_replayed), default=None)
 
     def hand_out(self, push: Callable[[Message], Pushed]) -> None:
         """Give away what consumers take, in order; what has to wait for one of them lets others pass."""
@@ -84,11 +90,6 @@ def _hand_out(messages: deque[Message], push: Callable[[Message], Pushed]) -> bo
     return is_through
 
 
-def lowest(messages: Iterable[Message]) -> int | None:
-    """The lowest number among these, those left aside that were parked: their numbers are no places in the stream."""
-    return min((message.number for message in messages if not message.is_replayed), default=None)
-
-
 class Outstanding:
     """What is with consumers, by the ids to ack, and until when it has to be acked.
 
@@ -100,6 +101,8 @@ class Outstanding:
         self._keeps_deadlines = keeps_deadlines
         self._messages: dict[bytes, tuple[Message, int]] = {}
         self._deadlines: list[tuple[float, int, bytes]] = []
+        # By their numbers in the stream; what nobody has any more may still be there.
+        self._numbers: list[tuple[int, int, bytes]] = []
         self._turns = count()
 
     def __repr__(self) -> str:
@@ -122,10 +125,15 @@ class Outstanding:
             return
         turn = next(self._turns)
         self._messages[message.id] = message, turn
+        if not message.is_replayed:
+            heappush(self._numbers, (message.number, turn, message.id))
         if deadline < inf:
             heappush(self._deadlines, (deadline, turn, message.id))
-            if len(self._deadlines) > _FORGOTTEN + 2 * len(self._messages) and not self._keeps_deadlines:
-                self._forget_deadlines()
+        most = _FORGOTTEN + 2 * len(self._messages)
+        if len(self._numbers) > most:
+            self._numbers = self._left(self._numbers)
+        if len(self._deadlines) > most and not self._keeps_deadlines:
+            self._deadlines = self._left(self._deadlines)
 
     def remove(self, event_id: bytes) -> None:
         """Nobody has it any more."""
@@ -140,15 +148,18 @@ class Outstanding:
                 del self._messages[event_id]
                 yield message
 
-    def _forget_deadlines(self) -> None:
-        """Of all that was acked in time."""
-        self._deadlines = [
-            (deadline, turn, event_id)
-            for deadline, turn, event_id in self._deadlines
-            if self._messages.get(event_id, (None, -1))[1] == turn
-        ]
-        heapify(self._deadlines)
+    def _left(self, entries: list[tuple[N, int, bytes]]) -> list[tuple[N, int, bytes]]:
+        """Those of what somebody still has."""
+        left = [entry for entry in entries if self._is_out(entry[1], entry[2])]
+        heapify(left)
+        return left
 
     def lowest(self) -> int | None:
-        """The lowest number among them."""
-        return lowest(message for message, _ in self._messages.values())
+        """The lowest number among them, those left aside that were parked."""
+        while self._numbers and not self._is_out(*self._numbers[0][1:]):
+            heappop(self._numbers)
+        return self._numbers[0][0] if self._numbers else None
+
+    def _is_out(self, turn: int, event_id: bytes) -> bool:
+        """Whether somebody has it since this turn."""
+        return self._messages.get(event_id, (None, -1))[1] == turn
