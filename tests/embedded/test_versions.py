@@ -380,6 +380,17 @@ def forgets_retries(desk: Desk) -> bool:
     return Worker(desk).numbers() == [0]
 
 
+def loses_live_links(desk: Desk) -> bool:
+    worker = worker_with(desk, 0, resolve_link_tos=True)
+    desk.write("me@home", new_events(1))
+    desk.write("jobs", [link("0@me@home")])
+    # What is read is found.
+    assert created(desk, "late", resolve_link_tos=True)
+    (read,), (pushed,) = Worker(desk, key="jobs::late").pushed(), worker.pushed()
+    assert read.event.event.event_stream_id == "me@home"
+    return not pushed.event.HasField("event")
+
+
 def keeps_deadlines(desk: Desk) -> bool:
     worker = worker_with(desk, 1)
     worker.numbers()
@@ -545,6 +556,7 @@ ROWS = [
     Row(refuses_anonymous_consumers, "3.10: no read access", since(3)),
     Row(tells_retries, "3.10: retryCount (4.1.0+)", since(1)),
     Row(forgets_retries, "3.10: lost through a disconnect", until(3)),
+    Row(loses_live_links, "6, 51: persistent live path", until(3)),
     Row(keeps_deadlines, "recordings: persistent_consume", until(1)),
     Row(waits_forever_for_0, "3.10: message_timeout_milliseconds", until(3)),
     Row(notes_what_is_not_handled, "recordings: persistent_consume", until(1)),

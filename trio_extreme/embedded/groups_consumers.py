@@ -204,6 +204,11 @@ def source_stream(message: Message) -> str:
     return stream if at else record.stream
 
 
+def is_link_with_at(record: Record) -> bool:
+    """Whether this is a link to a stream of which the name has an @ in it."""
+    return record.type == LINK_TYPE and record.event.data.count(b"@") > 1
+
+
 def source_correlation(message: Message) -> str:
     """What the event's metadata says under `$correlationId`; its stream where that is nothing."""
     if message.event is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from trio_extreme.embedded.metadata import META, dump
 from trio_extreme.embedded.reading import read_forward, resolve
-from trio_extreme.embedded.records import JSON, LINK_TYPE, METADATA_TYPE, WIDE_TOMBSTONE, Resolved
+from trio_extreme.embedded.records import JSON, LINK_TYPE, METADATA_TYPE, WIDE_TOMBSTONE
 from trio_extreme.embedded.store import Written
 from trio_extreme.values import ANY
 from trio_extreme.wire import schema
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from trio_extreme.embedded.groups_consumers import Message
     from trio_extreme.embedded.reading import StreamPage
-    from trio_extreme.embedded.records import Record
+    from trio_extreme.embedded.records import Record, Resolved
     from trio_extreme.embedded.store import Store
     from trio_extreme.embedded.subscriptions import Hub
 
@@ -134,9 +134,9 @@ class Notebook:
         """Events of a stream."""
         return read_forward(self.store, stream, start, count)
 
-    def resolved(self, record: Record, *, follows: bool) -> Resolved:
-        """An event as consumers get it."""
-        return resolve(self.store, record) if follows else Resolved(record)
+    def resolved(self, record: Record) -> Resolved:
+        """Where a link leads."""
+        return resolve(self.store, record)
 
     def _is_gone(self, stream: str) -> bool:
         return self.store.last_number(stream) == WIDE_TOMBSTONE or self.store.is_soft_deleted(stream)

@@ -13,8 +13,9 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING
 
-from trio_extreme.embedded.groups_consumers import STRATEGIES, Message, Pushed
+from trio_extreme.embedded.groups_consumers import STRATEGIES, Message, Pushed, is_link_with_at
 from trio_extreme.embedded.groups_waiting import Backlog, Outstanding
+from trio_extreme.embedded.records import Resolved
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
@@ -181,11 +182,16 @@ class Group:
         if self.backlog.new >= self.settings.buffer_size:
             self.is_live, self._next = False, record.number
         else:
-            self._add(record)
+            self._add(record, live=True)
         self.hand_out()
 
-    def _add(self, record: Record) -> None:
-        self.backlog.add(Message(self._notebook.resolved(record, follows=self.settings.resolve_link_tos)))
+    def _add(self, record: Record, *, live: bool = False) -> None:
+        resolved = Resolved(record)
+        if self.settings.resolve_link_tos:
+            loses = live and self._version.loses_live_links and is_link_with_at(record)
+            # A link that is followed to nowhere.
+            resolved = Resolved(record, is_followed=True) if loses else self._notebook.resolved(record)
+        self.backlog.add(Message(resolved))
 
     def _read(self) -> None:
         """Read on, as long as there is room for a page, until the end."""

@@ -148,6 +148,8 @@ class ServerVersion:
     tells_retries: bool
     #: Whether what a consumer had that left counts as delivered once, however often it was.
     forgets_retries: bool
+    #: Whether a group that has caught up finds nothing behind links to streams of which the names have an @ in them.
+    loses_live_links: bool
     #: Whether an event that was delivered again before it was late is taken for late when that time has come.
     keeps_deadlines: bool
     #: Whether 0 milliseconds to ack in are as many as one likes, or none.
@@ -247,6 +249,7 @@ _V3 = ServerVersion(
     refuses_anonymous_consumers=False,
     tells_retries=False,
     forgets_retries=True,
+    loses_live_links=True,
     keeps_deadlines=True,
     waits_forever_for_0=True,
     notes_what_is_not_handled=True,
@@ -319,6 +322,7 @@ _V20 = replace(
     group_checks=GroupChecks.SILENT,
     refuses_anonymous_consumers=True,
     forgets_retries=False,
+    loses_live_links=False,
     waits_forever_for_0=False,
     checks_access_first=True,
     opens_nested_metastreams=True,
