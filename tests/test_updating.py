@@ -168,7 +168,7 @@ async def test_a_write_without_an_answer_is_sent_again(nursery: trio.Nursery) ->
 
 @pytest.mark.parametrize(("ours", "number"), [(True, 5), (False, 5), (False, 6)])
 async def test_a_write_sent_again_and_refused(ours: bool, number: int, nursery: trio.Nursery) -> None:
-    """It is looked for. Of a metastream nothing is seen but the last event: what is where ours would be proves enough."""
+    """It is looked for. Of a metastream only the last event is seen: what is where ours would be proves enough."""
     first, second = Peer(), Peer()
     async with open_over(first, second, settings=AT_ONCE) as conn:
         call = Call(nursery, update, conn)

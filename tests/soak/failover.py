@@ -107,7 +107,7 @@ class Failovers:
         return times
 
     async def _catch_up(self) -> None:
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         while self._ledger.behind():  # noqa: ASYNC110 - what is waited for has no event
             await trio.sleep(0.01)
 
