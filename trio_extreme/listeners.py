@@ -47,18 +47,16 @@ class Listener:
     it again. With `SqliteCheckpoints` it counts exactly once: the handler is `handle(event, db)`, and what it does with
     `db` is committed together with the checkpoint. `docs/listeners.md` has examples.
 
-    | argument | |
-    |---|---|
-    | `stream` | a stream, of links too (`$ce-…`), or ALL, of which `filter` chooses |
-    | `handle` | a coroutine function, or `Handlers` for a handler for each type; a returned STOP ends the listener |
-    | `checkpoints`, `name` | where to keep the place, and under which name: the stream's, if nothing is said |
-    | `start` | where to begin when no checkpoint is stored: START, a place, or END, which is asked for once and kept |
-    | `batch` | give the handler lists of at most so many events, as they come |
-    | `on_error` | `Retry`, `Skip`, `Park`, `Stop`; None ends `run` with the error, its event not handled |
-    | `concurrency`, `key` | handle so many events at a time, those of one key in order, without keys in none |
-    | `checkpoint_events`, `checkpoint_seconds` | store after so many events, or so long after the first of them |
-    | `caught_up` | a coroutine function that is called whenever all that was stored has been handled |
-    | `paused` | begin paused |
+    - `stream`: a stream, of links too (`$ce-…`), or ALL, of which `filter` chooses
+    - `handle`: a coroutine function, or `Handlers` for a handler for each type; a returned STOP ends the listener
+    - `checkpoints`, `name`: where to keep the place, and under which name: the stream's, if nothing is said
+    - `start`: where to begin when no checkpoint is stored: START, a place, or END, which is asked for once and kept
+    - `batch`: give the handler lists of at most so many events, as they come
+    - `on_error`: `Retry`, `Skip`, `Park`, `Stop`; None ends `run` with the error, its event not handled
+    - `concurrency`, `key`: handle so many events at a time, those of one key in order, without keys in none
+    - `checkpoint_events`, `checkpoint_seconds`: store after so many events, or so long after the first of them
+    - `caught_up`: a coroutine function that is called whenever all that was stored has been handled
+    - `paused`: begin paused
 
     The rest is as in `Connection.subscribe`. Two listeners with one name of one store cannot run at a time.
     """
