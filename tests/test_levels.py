@@ -26,17 +26,8 @@ ROWS = [
     Row(
         "0 values",
         [
-            "errors",
-            "values",
-            "notices",
-            "events",
-            "rights",
-            "metadata",
-            "filters",
-            "groups",
-            "details",
-            "urls",
-            "settings",
+            *("errors", "values", "notices", "events", "rights", "metadata", "filters", "groups", "details"),
+            *("nodes", "urls", "connection_strings", "settings"),
         ],
         pure=True,
     ),
@@ -46,7 +37,7 @@ ROWS = [
     Row(
         "3 engine",
         [
-            *("statistics", "changes", "mailbox", "pending", "door", "outbox", "session", "connecting"),
+            *("statistics", "changes", "mailbox", "pending", "door", "outbox", "session", "connecting", "moves"),
             *("line", "lookups", "calls", "feeds", "filter_support", "engine"),
         ],
     ),

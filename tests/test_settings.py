@@ -19,6 +19,7 @@ DEFAULTS = {
     "http_port": 2113,
     "protocol_version": 4,
     "connect_timeout": 3.0,
+    "gossip_timeout": 1.0,
     "identify_timeout": 2.0,
     "reconnect_delay": 0.1,
     "max_reconnect_delay": 5.0,
@@ -198,7 +199,9 @@ def test_every_setting_can_stand_in_a_url() -> None:
     for name in DEFAULTS.keys() - {"host", "port"}:
         value = DEFAULTS[name]
         assert getattr(Settings.from_url(f"tcp://h?{name}={value}"), name) == value
-    assert DEFAULTS.keys() | {*TEXTS, *FLAGS, "max_attempts"} == {field.name for field in fields(Settings)}
+    # Those of clusters and TLS have tests of their own.
+    others = {"nodes", "cluster_dns", "gossip_port", "mode", "endpoint_map", "tls", "tls_server_name", "gossip_tls"}
+    assert DEFAULTS.keys() | {*TEXTS, *FLAGS, *others, "max_attempts"} == {field.name for field in fields(Settings)}
 
 
 @pytest.mark.parametrize("name", ENDLESS)

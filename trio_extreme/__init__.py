@@ -9,6 +9,7 @@ from trio_extreme.details import ProjectionDetails, UserDetails
 from trio_extreme.errors import (
     AccessDenied,
     BadRequest,
+    CertificateRefused,
     CheckpointBeyondEnd,
     CheckpointError,
     ConnectFailed,
@@ -110,6 +111,7 @@ __all__ = [
     "Batches",
     "CatchUpSubscription",
     "CaughtUp",
+    "CertificateRefused",
     "Change",
     "ChangeIterator",
     "Checkpoint",

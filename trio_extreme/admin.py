@@ -78,8 +78,8 @@ class Admin:
     """
 
     def __init__(self, settings: Settings, connect: Connect) -> None:
-        self._host = settings.http_host or settings.host
-        self._settings = settings.replace(host=self._host, port=settings.http_port)
+        self._host, port = settings.web_endpoint
+        self._settings = settings.replace(host=self._host, port=port, nodes=(), cluster_dns="", tls=settings.web_tls)
         self._connect = connect
         self._under_way: dict[trio.CancelScope, None] = {}
         self._is_closed = False

@@ -65,11 +65,12 @@ _LOG_END = Position(-1, -1)
 
 @asynccontextmanager
 async def open_connection(settings: Settings, *, connect: Connect | None = None) -> AsyncIterator[Connection]:
-    """A connection to one node, as an async context manager.
+    """A connection to one node, alone or of a cluster, as an async context manager.
 
     The body gets a `Connection` that is connected and identified, and whose credentials the server accepted. Raises
-    `NotAuthenticated` for a wrong password at once, `Unsupported` for a token where the server knows none, and
-    `ConnectFailed` after `first_attempts`, each of which is logged at WARNING. Everything that runs for the connection
+    `NotAuthenticated` for a wrong password and `CertificateRefused` at once, in a cluster where the master or a second
+    node says so too, `Unsupported` for a token where the server knows none, and `ConnectFailed` after
+    `first_attempts`, each of which is logged at WARNING. Everything that runs for the connection
     is gone when the block is left, for whatever reason, within `close_timeout` seconds. Tasks may share the connection.
 
     When the connection is lost, it is opened again, after delays that grow from `reconnect_delay` to
@@ -110,16 +111,16 @@ class Connection:
     `BadRequest`, `Unsupported` where the server is too old for it, `OperationTimedOut` after `operation_timeout`,
     `ConnectFailed` and `ConnectionClosed` where there is no connection any more, `ConnectionLost` where it broke twice
     over this very request, and `ProtocolError`. While the connection is down, calls wait for it; the time counts.
-    `credentials` asks as somebody else than the settings say. Cancelling a call is safe: the connection goes on, what
-    was not sent yet never is, and the answer to what was sent is thrown away.
+    `credentials` asks as somebody else than the settings say. `require_master` has the node refuse what it would do
+    without the master; by default writes do so in mode "write", and reads never. Cancelling a call is safe: the
+    connection goes on, what was not sent yet never is, and the answer to what was sent is thrown away.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def __repr__(self) -> str:
-        settings = self._engine.settings
-        return f"<Connection to {settings.host}:{settings.port}>"
+        return f"<Connection to {self._engine.settings.address}>"
 
     # --- anything
 
@@ -160,7 +161,7 @@ class Connection:
         events: NewEvent | Iterable[NewEvent],
         *,
         expected: int = ANY,
-        require_master: bool = True,
+        require_master: bool | None = None,
         credentials: Credentials | None = None,
     ) -> WriteResult:
         """Append one event, or several: all of them or none, with consecutive numbers.
@@ -179,7 +180,7 @@ class Connection:
             checks.check_stream(stream),
             batch,
             checks.check_expected(self._fits("expected", expected)),
-            require_master=require_master,
+            require_master=self._wants_master(require_master),
         )
         return await self._engine.calls.call(operation, credentials)
 
@@ -189,7 +190,7 @@ class Connection:
         *,
         expected: int,
         hard: bool = False,
-        require_master: bool = True,
+        require_master: bool | None = None,
         credentials: Credentials | None = None,
     ) -> DeleteResult:
         """Delete a stream: softly, so that appending recreates it, its numbers going on; or for ever.
@@ -201,11 +202,11 @@ class Connection:
         checks.check_stream(stream)
         version = checks.check_expected(self._fits("expected", expected), exists=False)
         return await self._engine.calls.call(
-            Delete(stream, version, hard=hard, require_master=require_master), credentials
+            Delete(stream, version, hard=hard, require_master=self._wants_master(require_master)), credentials
         )
 
     def transaction(
-        self, stream: str, *, expected: int, require_master: bool = True, credentials: Credentials | None = None
+        self, stream: str, *, expected: int, require_master: bool | None = None, credentials: Credentials | None = None
     ) -> Transaction:
         """Events that are written bit by bit and become visible together: `async with conn.transaction(…) as tx`.
 
@@ -225,10 +226,12 @@ class Connection:
             checks.check_stream(stream), checks.check_expected(self._fits("expected", expected), exists=False)
         )
         make = self._kind(Transaction)
-        return make(self._engine.calls, begun, None, require_master=require_master, credentials=credentials)
+        return make(
+            self._engine.calls, begun, None, require_master=self._wants_master(require_master), credentials=credentials
+        )
 
     def continue_transaction(
-        self, id: int, *, require_master: bool = True, credentials: Credentials | None = None
+        self, id: int, *, require_master: bool | None = None, credentials: Credentials | None = None
     ) -> Transaction:
         """Go on with a transaction that was begun elsewhere, by its `id`: a block like that of `transaction`.
 
@@ -240,7 +243,7 @@ class Connection:
             self._engine.calls,
             None,
             checks.check_transaction(id),
-            require_master=require_master,
+            require_master=self._wants_master(require_master),
             credentials=credentials,
         )
 
@@ -341,7 +344,7 @@ class Connection:
         metadata: StreamMetadata,
         *,
         expected: int = ANY,
-        require_master: bool = True,
+        require_master: bool | None = None,
         credentials: Credentials | None = None,
     ) -> WriteResult:
         """Replace the metadata of a stream, or of `$all`: what `metadata` does not say is gone.
@@ -355,7 +358,10 @@ class Connection:
         checks.check_owner(stream)
         checks.check_document("metadata", metadata, StreamMetadata)
         operation = SetMetadata(
-            stream, metadata, checks.check_expected(self._fits("expected", expected)), require_master=require_master
+            stream,
+            metadata,
+            checks.check_expected(self._fits("expected", expected)),
+            require_master=self._wants_master(require_master),
         )
         return await self._engine.calls.call(operation, credentials)
 
@@ -369,7 +375,7 @@ class Connection:
         cache_control: timedelta | None = KEEP,
         acl: Acl | None = KEEP,
         custom: Mapping[str, Any] | None = KEEP,
-        require_master: bool = True,
+        require_master: bool | None = None,
         credentials: Credentials | None = None,
     ) -> StreamMetadata:
         """Change what is given of a stream's metadata, keep the rest, and return all of it as it is stored then.
@@ -392,7 +398,11 @@ class Connection:
         # What cannot be meant is refused before anything is sent.
         StreamMetadata().changed(changes)
         return await update_metadata(
-            self._engine.calls, stream, changes, require_master=require_master, credentials=credentials
+            self._engine.calls,
+            stream,
+            changes,
+            require_master=self._wants_master(require_master),
+            credentials=credentials,
         )
 
     async def get_default_acl(
@@ -410,7 +420,7 @@ class Connection:
         acl: DefaultAcl,
         *,
         expected: int = ANY,
-        require_master: bool = True,
+        require_master: bool | None = None,
         credentials: Credentials | None = None,
     ) -> WriteResult:
         """Replace the rights on streams that say nothing themselves. By default only members of `$admins` may.
@@ -420,7 +430,9 @@ class Connection:
         """
         checks.check_document("acl", acl, DefaultAcl)
         operation = SetDefaultAcl(
-            acl, checks.check_expected(self._fits("expected", expected)), require_master=require_master
+            acl,
+            checks.check_expected(self._fits("expected", expected)),
+            require_master=self._wants_master(require_master),
         )
         return await self._engine.calls.call(operation, credentials)
 
@@ -727,6 +739,10 @@ class Connection:
         return operation(
             checks.check_stream_of_group(stream), checks.check_group(group), settings, repeatable=repeatable
         )
+
+    def _wants_master(self, require_master: bool | None) -> bool:  # noqa: FBT001 - what a verb was given
+        """Whether a write is for the master alone: a node of mode "read" or "any" passes it on to the master."""
+        return self._engine.settings.mode == "write" if require_master is None else require_master
 
     def _fits(self, argument: str, value: V) -> V:
         """What is given for a number of an event, if the connection can say it."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_extreme.errors import ConnectFailed, ConnectionLost
+from trio_extreme.discovery import system_words
+from trio_extreme.errors import ConnectFailed, ConnectionLost, InvalidArgument
+from trio_extreme.transport import Address, start_tls
 
 if TYPE_CHECKING:
     from random import Random
@@ -24,28 +26,43 @@ KEPT_ATTEMPTS = 100
 """How many failed attempts are kept for `ConnectFailed`, where there is no end to them."""
 
 
-async def open_stream(settings: Settings, connect: Connect) -> trio.abc.Stream:
-    """A stream within `connect_timeout`. Raises `ConnectionLost`, which says why there is none."""
-    host, port, seconds = settings.host, settings.port, settings.connect_timeout
+def only_node(settings: Settings) -> Address:
+    """Where the node is, if it is one alone."""
+    return Address(settings.host, settings.port, settings.tls_server_name or settings.host)
+
+
+async def open_stream(settings: Settings, connect: Connect, address: Address | None = None) -> trio.abc.Stream:
+    """A stream within `connect_timeout`, with TLS where that is wanted.
+
+    `address` is for who connects to one of several. Raises `ConnectionLost`, which says why there is none, and
+    `CertificateRefused`.
+    """
+    host, port, name = address or only_node(settings)
+    seconds = settings.connect_timeout
+    stream = None
     try:
         with trio.fail_after(seconds):
-            return await connect(host, port)
+            stream = await connect(host, port)
+            return await start_tls(stream, settings.tls, name) if settings.tls else stream
     except trio.TooSlowError as error:
-        why = f"no connection within {seconds:g} s (connect_timeout): a firewall, or a wrong address"
+        if stream is not None:
+            # A server that speaks frames takes the first bytes of TLS for the length of a large one.
+            why = f"no TLS handshake within {seconds:g} s (connect_timeout): is it a port without TLS?"
+        else:
+            why = f"no connection within {seconds:g} s (connect_timeout): a firewall, or a wrong address"
         raise ConnectionLost(why) from error
     except socket.gaierror as error:
         why = f"the name {host!r} cannot be looked up ({error.strerror}): check the host"
         raise ConnectionLost(why) from error
-    except OSError as error:
-        why = f"nothing accepts connections there ({_system_words(error)}): is the server up, and its TCP port on?"
+    except InvalidArgument as error:
+        if not settings.is_cluster:
+            raise
+        # Nobody here has named it, and another node may be named next.
+        why = f"the cluster tells of a node that cannot be: {error}"
         raise ConnectionLost(why) from error
-
-
-def _system_words(error: OSError) -> str:
-    inner = error.__cause__
-    if isinstance(inner, BaseExceptionGroup):
-        inner = inner.exceptions[0]
-    return str(inner or error)
+    except OSError as error:
+        why = f"nothing accepts connections there ({system_words(error)}): is the server up, and its TCP port on?"
+        raise ConnectionLost(why) from error
 
 
 _SMALLEST_BOUND = 0.001
@@ -76,34 +93,36 @@ class Attempts:
     """The attempts to open a connection, one after another, at most `limit` (None: without end)."""
 
     def __init__(self, settings: Settings, rng: Random, limit: int | None) -> None:
-        self._where = f"{settings.host}:{settings.port}"
+        self._where = settings.address
         self._limit = limit
         self._backoff = Backoff(settings, rng)
         self._errors: deque[TrioExtremeError] = deque(maxlen=KEPT_ATTEMPTS)
         #: How many have failed.
         self.count = 0
 
-    def lost(self, error: TrioExtremeError) -> float:
+    def lost(self, error: TrioExtremeError, address: Address | None = None) -> float:
         """Log the loss of a connection; how many seconds to wait before the first attempt."""
         strip(error)
         delay = self._backoff.next()
-        logger.warning("%s (%s); connecting again in %.2f s", error, self._where, delay)
+        logger.warning("%s (%s); connecting again in %.2f s", error, address or self._where, delay)
         return delay
 
-    def failed(self, error: TrioExtremeError) -> float:
+    def failed(self, error: TrioExtremeError, address: Address | None = None) -> float:
         """Note and log a failed attempt; how many seconds to wait before the next.
 
-        Raises `ConnectFailed` after the last.
+        `address` is the node's, where there are several. Raises `ConnectFailed` after the last.
         """
         self.count += 1
         self._errors.append(error)
         strip(error)
+        where = self._where if address is None else str(address)
         if self.count == self._limit:
-            logger.warning("attempt %d to connect to %s failed: %s; no further one", self.count, self._where, error)
-            msg = f"could not connect to {self._where} in {self.count} attempts; the last: {error}"
+            logger.warning("attempt %d to connect to %s failed: %s; no further one", self.count, where, error)
+            node = "" if where == self._where else f" ({where})"
+            msg = f"could not connect to {self._where} in {self.count} attempts; the last{node}: {error}"
             raise ConnectFailed(msg, self._errors) from error
         delay = self._backoff.next()
-        logger.warning("attempt %d to connect to %s failed: %s; next in %.2f s", self.count, self._where, error, delay)
+        logger.warning("attempt %d to connect to %s failed: %s; next in %.2f s", self.count, where, error, delay)
         return delay
 
 

@@ -34,6 +34,7 @@ from trio_extreme.errors import (
 from trio_extreme.feeds import Feeds
 from trio_extreme.filter_support import FilterSupport
 from trio_extreme.line import Line
+from trio_extreme.moves import Moves
 from trio_extreme.notices import Closed, Connected, Lost, Reconnecting
 from trio_extreme.operations.base import AskAgain
 from trio_extreme.operations.features import TOKENS
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 
     from trio_extreme.pending import Slot
     from trio_extreme.settings import Settings
-    from trio_extreme.transport import Connect
+    from trio_extreme.transport import Address, Connect
 
 logger = logging.getLogger("trio_extreme.connection")
 
@@ -82,12 +83,13 @@ class Engine:
         self.changes = Changes()
         self._connect = connect
         self._rng = rng or Random()  # noqa: S311 - ids that must differ, and delays that should
+        self._moves = Moves(settings, connect, self._rng)
         self._counters = Counters()
         self._scope = trio.CancelScope()
         self._observed: dict[Observed, None] = {}
 
     def __repr__(self) -> str:
-        return f"<Engine for {self.settings.host}:{self.settings.port}: {self.calls!r}, {self.line!r}>"
+        return f"<Engine for {self.settings.address}: {self.calls!r}, {self.line!r}>"
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Connect and serve, session after session; started when the server has accepted us for the first time.
@@ -113,7 +115,7 @@ class Engine:
                 delay = self._failed(attempts, reason)
             else:
                 attempts = Attempts(self.settings, self._rng, self.settings.max_attempts)
-                delay = attempts.lost(reason)
+                delay = attempts.lost(reason, self._moves.address)
                 self.changes.note(Lost(reason))
             if self.calls.ended is None:
                 self.changes.note(Reconnecting(attempts.count + 1, delay, reason))
@@ -123,10 +125,11 @@ class Engine:
     def _failed(self, attempts: Attempts, error: TrioExtremeError) -> float:
         """Seconds until the next attempt. After the last, the first time it raises; later everybody is told."""
         is_first = self.line.sessions == 0
-        if is_first and not isinstance(error, _MENDABLE):
+        if is_first and not isinstance(error, _MENDABLE) and self._moves.is_final():
             raise error
+        self._moves.failed()
         try:
-            return attempts.failed(error)
+            return attempts.failed(error, self._moves.address)
         except ConnectFailed as failed:
             if is_first:
                 raise
@@ -135,14 +138,15 @@ class Engine:
 
     async def _attempt(self, task_status: trio.TaskStatus[None]) -> TrioExtremeError:
         """Open a session and serve it to its end; what it ended with. Raises what it could not be opened for."""
-        stream = await open_stream(self.settings, self._connect)
+        address = await self._moves.next()
+        stream = await open_stream(self.settings, self._connect, address)
         session = Session(
             stream, self.settings, self._counters, self.calls.taken, self._lose, random_bytes=self._rng.randbytes
         )
         async with open_plain_nursery() as nursery:
             nursery.start_soon(session.run)
             await self._introduce(session)
-            self._open(session, nursery)
+            self._open(session, nursery, address)
             if self.line.sessions == 1:
                 await self._started(task_status)
             await session.ended()
@@ -172,12 +176,13 @@ class Engine:
             if not await self.calls.ask(session, Identify(name), b""):
                 logger.info("the server is older than 3.9.4: it does not know IdentifyClient")
 
-    def _open(self, session: Session, nursery: trio.Nursery) -> None:
+    def _open(self, session: Session, nursery: trio.Nursery, address: Address) -> None:
         """Let in first what lasts, then what was kept, then what is new."""
         self.line.connect(session, nursery)
         self.feeds.connected()
         self.calls.connected()
-        self.changes.note(Connected(self.settings.host, self.settings.port))
+        self._moves.connected()
+        self.changes.note(Connected(address.host, address.port))
 
     async def _started(self, task_status: trio.TaskStatus[None]) -> None:
         task_status.started()

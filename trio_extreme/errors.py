@@ -47,6 +47,10 @@ class ConnectionLost(TrioExtremeError):
     """
 
 
+class CertificateRefused(TrioExtremeError):
+    """The server's certificate was not accepted: it is for another name, out of date, or signed by a stranger."""
+
+
 class ConnectionClosed(TrioExtremeError):
     """The `async with` block of the connection was left."""
 

@@ -11,7 +11,8 @@ from click.core import ParameterSource
 
 from trio_extreme.cli.running import is_watched
 from trio_extreme.errors import InvalidArgument
-from trio_extreme.settings import Settings
+from trio_extreme.nodes import join_address
+from trio_extreme.settings import Settings, seeds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +36,17 @@ class Target:
     @property
     def address(self) -> str:
         """Host and port."""
-        host = self.settings.host
-        return f"[{host}]:{self.settings.port}" if ":" in host else f"{host}:{self.settings.port}"
+        return self.settings.address
 
     def url_for(self, user: str) -> str:
         """Its URL for this user; the password is asked for."""
-        return f"eventstore://{user}@{self.address}" if user else f"eventstore://{self.address}"
+        settings = self.settings
+        scheme, where = "eventstores" if settings.tls else "eventstore", settings.address
+        if settings.cluster_dns:
+            scheme, where = f"{scheme}+dns", join_address(settings.cluster_dns, settings.gossip_port)
+        elif settings.nodes:
+            scheme, where = f"{scheme}+seeds", ",".join(map(str, seeds_of(settings)))
+        return f"{scheme}://{user}@{where}" if user else f"{scheme}://{where}"
 
 
 def parse_url(text: str) -> Settings:
@@ -84,7 +90,7 @@ def _with_password(settings: Settings) -> Settings:
         if not is_watched():
             msg = f"no password for {settings.username!r}, and no terminal to ask at: set {PASSWORD}."
             raise click.UsageError(msg)
-        prompt = f"Password of {settings.username} at {settings.host}:{settings.port}"
+        prompt = f"Password of {settings.username} at {settings.address}"
         password = click.prompt(prompt, hide_input=True, default="", show_default=False, err=True)
     try:
         return settings.replace(password=password)

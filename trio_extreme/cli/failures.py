@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from trio_extreme.errors import (
     AccessDenied,
+    CertificateRefused,
     ConnectFailed,
     ConnectionLost,
     GroupExists,
@@ -40,6 +41,7 @@ WRONG_VERSION = 5
 # By kind, what to try next. No kind here is a kind of another.
 _HINTS: dict[type[TrioExtremeError], str] = {
     ConnectFailed: "trio-extreme serve --port {port}, which starts a node here; or --url with another server",
+    CertificateRefused: "the same with ?tls_ca_file= or ?tls_server_name= in --url",
     ConnectionLost: "the same command again, when the server is back",
     NotAuthenticated: "the same with the right password in TRIO_EXTREME_PASSWORD, or with another name in --url",
     AccessDenied: "the same with --url {admin}, or as another user who may do this",
@@ -91,7 +93,7 @@ def explain(error: BaseException, target: Target | None) -> tuple[int, str, str]
 
 
 def _code(error: BaseException) -> int:
-    if isinstance(error, ConnectFailed | ConnectionLost):
+    if isinstance(error, ConnectFailed | ConnectionLost | CertificateRefused):
         return NO_CONNECTION
     if isinstance(error, NotAuthenticated | AccessDenied):
         return NOT_ALLOWED

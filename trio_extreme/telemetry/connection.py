@@ -100,7 +100,7 @@ class TracedConnection(Connection):
         events: NewEvent | Iterable[NewEvent],
         *,
         expected: int = ANY,
-        require_master: bool = True,
+        require_master: bool | None = None,
         credentials: Credentials | None = None,
     ) -> WriteResult:
         """Append as `Connection` does; the metadata of the events names the span."""
