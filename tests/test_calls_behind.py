@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from tests.answers import Written, event_read, not_written, page, written
 from tests.helpers import assert_nothing_left
@@ -26,8 +27,6 @@ from trio_extreme.lookups import MOST_AT_ONCE
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    import trio
-
     from tests.peer import Request
     from trio_extreme import Connection
 
@@ -82,6 +81,25 @@ async def test_the_original_order(nursery: trio.Nursery) -> None:
         absent(second, look)
         await finish(before, looked_for, behind, new)
     assert names(second) == ["before", "look", "looked for", "behind", "new"]
+
+
+async def test_what_was_sent_goes_before_what_already_waited_when_its_session_died(nursery: trio.Nursery) -> None:
+    peer, second = Peer(), Peer()
+    write_all(second)
+    async with open_over(peer, second) as conn:
+        looked_for = await append(nursery, conn, "looked for")
+        await peer.receive(WRITE)
+        await trio.sleep(3)
+        sent = await append(nursery, conn, "sent", 5)
+        await peer.receive(WRITE)
+        # No answer to the first is waited for any longer.
+        await peer.receive(READ_BACKWARD)
+        behind = await append(nursery, conn, "behind", 6)
+        await lose(peer)
+        absent(second, await second.receive(READ_BACKWARD))
+        await finish(looked_for, sent, behind)
+    assert names(peer) == ["looked for", "sent", "look"]
+    assert names(second) == ["look", "looked for", "sent", "behind"]
 
 
 @pytest.mark.parametrize("expected", [ANY, STREAM_EXISTS, NO_STREAM, 3])

@@ -7,7 +7,9 @@ Rule 2: every error a caller can meet is put into its slot, and raised in its ow
 
 from __future__ import annotations
 
+from itertools import count
 from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import trio
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_serial = attrgetter("serial")
+
 ASK_AGAIN_DELAY = 0.25
 """Seconds before a node that was not ready is asked again."""
 
@@ -69,7 +73,9 @@ class Calls:
         self._line = line
         # Every call between its start and its end: what the sweeper looks after.
         self._calls: dict[Slot[Any], None] = {}
-        # Those of them that wait for a session, in the order in which they are to be sent.
+        self._serials = count(1)
+        # Those of them that wait for a session. Here and in the next, one that was sent may come to wait after others
+        # that were never sent, and goes before them all the same.
         self._held: dict[Slot[Any], None] = {}
         # Those that wait, by stream, because of others before them it must be found out first what became of them.
         self._behind: dict[str, dict[Slot[Any], None]] = {}
@@ -205,6 +211,7 @@ class Calls:
 
     def submit(self, slot: Slot[Any]) -> None:
         """Have it sent, now or by the next session; all of it counts until then."""
+        slot.serial = slot.serial or next(self._serials)
         self.door.readmit(slot)
         stream = slot.operation.look_in
         if self.ended is not None:
@@ -227,7 +234,7 @@ class Calls:
 
     def _go_on(self, stream: str) -> None:
         """It is known what became of the appends to this stream: those behind them are next."""
-        for slot in self._behind.pop(stream, ()):
+        for slot in sorted(self._behind.pop(stream, ()), key=_serial):
             if slot.settled:
                 # Out of time, and its caller has not looked yet.
                 self._forget_bytes(slot)
@@ -239,7 +246,7 @@ class Calls:
     def connected(self) -> None:
         """There is a session: send what waits, in order, and look for what may have been executed."""
         # Not those who are out of time, and have not looked yet. Nor behind a look: they were before what waits for it.
-        for slot in [slot for slot in self._held if not slot.settled]:
+        for slot in sorted([slot for slot in self._held if not slot.settled], key=_serial):
             del self._held[slot]
             self._send(slot)
         self._look_ups.connected()

@@ -78,6 +78,7 @@ class Slot(Generic[T]):
         "queued",
         "refusal",
         "sent",
+        "serial",
         "size",
     )
 
@@ -99,6 +100,8 @@ class Slot(Generic[T]):
         #: difference of two readings of Trio's clock would not do: it stands still while the machine sleeps.
         self.deadline = deadline
         self.began = 0.0
+        #: Its place among all requests of the connection, in the order in which they were first to be sent; 0 before.
+        self.serial = 0
         #: A page: not to be asked for again as it is where its session died, but in a smaller one.
         self.is_page = is_page
         #: Whether it has a place behind the door; given back when there is an answer, whoever fetches it when.
