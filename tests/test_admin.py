@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 
 from tests.helpers import new_events
@@ -17,18 +18,25 @@ from trio_extreme import (
     Admin,
     ConnectionClosed,
     Credentials,
+    GroupNotFound,
+    GroupSummary,
+    NakAction,
     NotAuthenticated,
+    NotMaster,
+    NotReady,
+    PersistentSettings,
     ProjectionNotFound,
     ReadOnly,
     ServerError,
     Settings,
+    Unsupported,
     UserDetails,
     UserExists,
     UserNotFound,
     open_admin,
     open_connection,
 )
-from trio_extreme.embedded import VERSIONS, open_node
+from trio_extreme.embedded import VERSIONS, open_cluster, open_node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -232,6 +240,73 @@ async def test_a_node_without_projections(admin: Admin) -> None:
         await admin.projection("$streams")
 
 
+# --- groups
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_groups(version: str, autojump_clock: MockClock) -> None:
+    known = VERSIONS[version]
+    settings = PersistentSettings(start_from=0, checkpoint_max_count=1, checkpoint_min_count=1, message_timeout=86400)
+    async with (
+        open_node(port=None, version=version) as node,
+        open_admin(node.settings, connect=node.connect) as admin,
+        open_connection(node.settings.replace(connection_name="w"), connect=node.connect) as conn,
+    ):
+        assert await admin.groups() == []
+        await conn.append("jobs", new_events(3))
+        await conn.create_persistent("jobs", "work", settings)
+        # Where a checkpoint is the first that was not handled, there is one.
+        checkpoint = 0 if known.notes_what_is_not_handled else None
+        assert await admin.groups("jobs") == [GroupSummary("jobs", "work", "Live", 0, 0, 0, checkpoint, 2)]
+        assert await admin.groups("other") == []
+        async with conn.subscribe_persistent("jobs", "work", in_flight=2) as events:
+            await events.nak(await anext(events), action=NakAction.PARK)
+            for _ in range(2):
+                await events.ack(await anext(events))
+            await trio.lowlevel.checkpoint()
+            found = await admin.group("jobs", "work")
+            assert (found.summary.consumers, found.summary.processed, found.summary.last_known) == (1, 3, 2)
+            assert found.settings == settings
+            (worker,) = found.connections
+            assert (worker.username, worker.name) == ("admin", "w" if known.replays_some else "")
+            assert found.parked == (1 if known.tells_parked else None)
+            if known.replays_some:
+                await admin.replay_parked("jobs", "work", stop_at=0)
+            else:
+                with pytest.raises(Unsupported, match=r"since 20\.10"):
+                    await admin.replay_parked("jobs", "work", stop_at=0)
+            await admin.replay_parked("jobs", "work")
+            assert (await anext(events)).number == 0
+        with pytest.raises(GroupNotFound, match="stream 'jobs' has no group 'play'"):
+            await admin.group("jobs", "play")
+        with pytest.raises(GroupNotFound):
+            await admin.replay_parked("jobs", "play")
+
+
+# --- a cluster
+
+
+@pytest.mark.parametrize("version", ["4.1.1", "20.10"])
+async def test_a_replica_sends_us_to_its_master(version: str, autojump_clock: MockClock) -> None:
+    async with open_cluster(3, port=None, version=version) as cluster:
+        (replica, *_), master = cluster.replicas, cluster.master
+        assert master is not None
+        async with open_admin(replica.settings, connect=cluster.connect) as admin:
+            with pytest.raises(NotMaster) as sent:
+                await add_jane(admin)
+        assert sent.value.endpoint == (master.host, master.http_port)
+        async with open_admin(master.settings, connect=cluster.connect) as admin:
+            await add_jane(admin)
+            await trio.sleep(1)
+        assert await lets_in(replica, "jane", "secret")
+        cluster.kill(master)
+        async with open_admin(replica.settings, connect=cluster.connect) as admin:
+            assert [user.login for user in await admin.users()] == ["admin", "jane", "ops"]
+            # Groups are the master's, and there is none, or none any more.
+            with pytest.raises((NotReady, NotMaster)):
+                await admin.groups()
+
+
 # --- cancelling
 
 
@@ -251,6 +326,9 @@ ACTIONS: dict[str, Callable[[Admin], Awaitable[object]]] = {
     "enable_projection": lambda admin: admin.enable_projection("$streams"),
     "disable_projection": lambda admin: admin.disable_projection("$streams"),
     "reset_projection": lambda admin: admin.reset_projection("$streams"),
+    "groups": lambda admin: admin.groups(),
+    "group": lambda admin: admin.group("jobs", "work"),
+    "replay_parked": lambda admin: admin.replay_parked("jobs", "work", stop_at=1),
 }
 
 
@@ -263,7 +341,9 @@ def verbs() -> set[str]:
 async def test_cancelled_at_each_step(name: str, of_all: bool, autojump_clock: MockClock) -> None:
     """Nothing stays open, and the next call is answered."""
     streams: list[trio.abc.Stream] = []
-    async with open_node(port=None, projections=True) as node:
+    async with open_node(port=None, version="20.10", projections=True) as node:
+        async with open_connection(node.settings, connect=node.connect) as conn:
+            await conn.create_persistent("jobs", "work")
 
         async def connect(host: str, port: int) -> trio.abc.Stream:
             streams.append(await node.connect(host, port))

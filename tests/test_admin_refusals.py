@@ -12,23 +12,30 @@ import trio
 
 from tests.administering import Office, refusing, text_of, told
 from trio_extreme import (
+    END,
     AccessDenied,
     BadRequest,
     ConnectFailed,
     ConnectionLost,
+    ConsumerStrategy,
     Credentials,
+    GroupConsumer,
+    GroupDetails,
+    GroupSummary,
     InvalidArgument,
     NotAuthenticated,
     NotMaster,
     NotReady,
     OperationTimedOut,
     OutcomeUnknown,
+    PersistentSettings,
     ProjectionDetails,
     ProjectionNotFound,
     ProtocolError,
     ServerError,
     Settings,
     TrioExtremeError,
+    Unsupported,
     UserNotFound,
     open_admin,
 )
@@ -329,6 +336,118 @@ async def test_a_projection_that_is_none(nursery: trio.Nursery, change: dict[str
     assert type(await failure(nursery, lambda admin: admin.projections(), answer)) is ProtocolError
 
 
+CONFIG = {
+    "resolveLinktos": True,
+    "startFrom": -1,
+    "messageTimeoutMilliseconds": 10_000,
+    "extraStatistics": True,
+    "maxRetryCount": 7,
+    "liveBufferSize": 300,
+    "bufferSize": 200,
+    "readBatchSize": 20,
+    "preferRoundRobin": False,
+    "checkPointAfterMilliseconds": 1000,
+    "minCheckPointCount": 5,
+    "maxCheckPointCount": 50,
+    "maxSubscriberCount": 3,
+    "namedConsumerStrategy": "Pinned",
+}
+SUMMARY = {"eventStreamId": "jobs", "groupName": "work", "status": "Behind", "totalItemsProcessed": 9}
+GROUP = SUMMARY | {
+    "config": CONFIG,
+    "connections": [{"from": "10.0.0.9:4711", "username": "admin", "availableSlots": 3, "inFlightMessages": 7}],
+    "readBufferCount": 4,
+    "liveBufferCount": 5,
+    "retryBufferCount": 6,
+    "lastProcessedEventNumber": 3,
+    "lastKnownEventNumber": 12,
+}
+
+
+def one_group(admin: Admin) -> Awaitable[GroupDetails]:
+    return admin.group("jobs", "work")
+
+
+async def test_a_group(nursery: trio.Nursery) -> None:
+    found, office = await ask(nursery, lambda admin: admin.group("a/b", "w k"), told(GROUP))
+    assert office.requests[0].target == "/subscriptions/a%2Fb/w%20k/info"
+    assert found == GroupDetails(
+        GroupSummary("jobs", "work", "Behind", consumers=1, in_flight=0, processed=9, checkpoint=3, last_known=12),
+        PersistentSettings(
+            resolve_link_tos=True,
+            start_from=END,
+            message_timeout=10,
+            record_statistics=True,
+            live_buffer_size=300,
+            read_batch_size=20,
+            buffer_size=200,
+            max_retry_count=7,
+            checkpoint_after_time=1,
+            checkpoint_min_count=5,
+            checkpoint_max_count=50,
+            subscriber_max_count=3,
+            named_consumer_strategy=ConsumerStrategy.PINNED,
+        ),
+        (GroupConsumer("10.0.0.9:4711", "admin", "", processed=0, in_flight=7, available=3),),
+        *(9, 6, None),
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "checkpoint", "known"),
+    [
+        ({}, None, None),
+        ({"lastProcessedEventNumber": -1, "lastKnownEventNumber": -1}, None, None),
+        ({"lastProcessedEventNumber": 0, "lastKnownEventNumber": 0}, 0, 0),
+        # Later ones say 0 here where there is none, and nothing there.
+        ({"lastProcessedEventNumber": 0, "lastKnownEventPosition": "5"}, None, 5),
+        ({"lastCheckpointedEventPosition": "3", "lastKnownEventPosition": "C:1/P:1"}, 3, None),
+        ({"lastCheckpointedEventPosition": "9" * 5000}, None, None),
+    ],
+)
+async def test_places_of_groups(
+    nursery: trio.Nursery, members: dict[str, object], checkpoint: int | None, known: int | None
+) -> None:
+    ((found,), _) = await ask(nursery, lambda admin: admin.groups(), told([SUMMARY | members]))
+    assert (found.checkpoint, found.last_known) == (checkpoint, known)
+
+
+async def test_settings_of_a_group_that_we_would_refuse(nursery: trio.Nursery) -> None:
+    for change in ({"readBatchSize": 200}, {"namedConsumerStrategy": "Mine"}, {"messageTimeoutMilliseconds": 10**400}):
+        found, _ = await ask(nursery, one_group, told(GROUP | {"config": CONFIG | change}))
+        assert found.settings is None
+
+
+async def test_a_replay(nursery: trio.Nursery) -> None:
+    _, office = await ask(nursery, lambda admin: admin.replay_parked("a/b", "w"), told({"result": "Success"}))
+    assert [(request.method, request.target) for request in office.requests] == [
+        ("POST", "/subscriptions/a%2Fb/w/replayParked")
+    ]
+    for version in ("20.10.6.0", "23.10", "unknown", "", "9" * 50):
+        answers = told({"esVersion": version}), told({"result": "Success"})
+        _, office = await ask(nursery, lambda admin: admin.replay_parked("s", "g", stop_at=2), *answers)
+        assert [request.target for request in office.requests] == [
+            *("/info", "/subscriptions/s/g/replayParked?stopAt=2")
+        ]
+    # Nothing was replayed, nor is it said that nobody knows.
+    for old in ("20.6.0.0", "4.1.1.0"):
+        error = await failure(nursery, lambda admin: admin.replay_parked("s", "g", stop_at=2), told({"esVersion": old}))
+        assert type(error) is Unsupported
+    error = await failure(nursery, lambda admin: admin.replay_parked("s", "g", stop_at=2), b"")
+    assert type(error) is ConnectionLost
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"eventStreamId": None}, {"connections": [1]}, {"config": {"bufferSize": "x"}}, {"parkedMessageCount": None}],
+    ids=["no name", "connections", "config", "parked"],
+)
+async def test_a_group_that_is_none(nursery: trio.Nursery, change: dict[str, object]) -> None:
+    assert type(await failure(nursery, one_group, told(GROUP | change))) is ProtocolError
+    assert type(await failure(nursery, lambda admin: admin.groups(), told({"groups": []}))) is ProtocolError
+    assert type(await failure(nursery, lambda admin: admin.groups(), told([1]))) is ProtocolError
+
+
 async def test_what_servers_leave_out(nursery: trio.Nursery) -> None:
     found, _ = await ask(nursery, users, told({"data": [{"loginName": "x", "fullName": None}]}))
     assert (found[0].full_name, found[0].groups, found[0].disabled) == ("", (), False)
@@ -370,11 +489,15 @@ async def test_no_secret_is_shown_where_a_server_repeats_it(
         lambda admin: admin.user(1),
         lambda admin: admin.user("\ud800"),
         lambda admin: admin.projection(""),
+        lambda admin: admin.group("", "g"),
+        lambda admin: admin.groups(1),
+        lambda admin: admin.replay_parked("s", "g", stop_at=-1),
+        lambda admin: admin.replay_parked("s", "g", stop_at=True),
         lambda admin: admin.projection_state("p", partition=1),
         lambda admin: admin.users(credentials=Credentials("a:b", "hidden-word")),
         lambda admin: admin.users(credentials=Credentials(token="hidden-word\n")),
     ],
-    ids=range(18),
+    ids=range(22),
 )
 async def test_what_cannot_be_meant_is_not_sent(nursery: trio.Nursery, call: Callable[[Admin], Awaitable[Any]]) -> None:
     error = await failure(nursery, call, Response(200))

@@ -5,7 +5,7 @@ from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.changes import ChangeIterator
 from trio_extreme.checkpoints import Checkpoints, MemoryCheckpoints
 from trio_extreme.client import Connection, open_connection
-from trio_extreme.details import ProjectionDetails, UserDetails
+from trio_extreme.details import GroupConsumer, GroupDetails, GroupSummary, ProjectionDetails, UserDetails
 from trio_extreme.errors import (
     AccessDenied,
     BadRequest,
@@ -138,8 +138,11 @@ __all__ = [
     "FileCheckpoints",
     "Filter",
     "FrameTooLarge",
+    "GroupConsumer",
+    "GroupDetails",
     "GroupExists",
     "GroupNotFound",
+    "GroupSummary",
     "Handler",
     "Handlers",
     "InvalidArgument",

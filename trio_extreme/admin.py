@@ -28,7 +28,7 @@ from trio_extreme.values import Credentials
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from trio_extreme.details import ProjectionDetails, UserDetails
+    from trio_extreme.details import GroupDetails, GroupSummary, ProjectionDetails, UserDetails
     from trio_extreme.errors import TrioExtremeError
     from trio_extreme.http import Headers, Response
     from trio_extreme.operations.administering import Errand
@@ -40,8 +40,8 @@ V = TypeVar("V")
 _REFUSED = 401
 _FORBIDDEN = 403
 _MAX_ANSWER = 8 * 1024 * 1024
-_PING = "/ping"
-"""A page that everybody may see whose name and password are right."""
+_INFO, _PING = "/info", "/ping"
+"""Pages that everybody may see whose name and password are right."""
 
 
 @asynccontextmanager
@@ -178,6 +178,26 @@ class Admin:
         """Have a projection begin anew: what it wrote is hidden, and written again. Raises `ProjectionNotFound`."""
         await self._do(administering.command_projection(name, "reset"), credentials)
 
+    # --- groups of persistent subscriptions
+
+    async def groups(self, stream: str | None = None, *, credentials: Credentials | None = None) -> list[GroupSummary]:
+        """All groups, or those of one stream; none where there is none."""
+        return await self._do(administering.list_groups(stream), credentials)
+
+    async def group(self, stream: str, group: str, *, credentials: Credentials | None = None) -> GroupDetails:
+        """One group, with its settings and its consumers. Raises `GroupNotFound`."""
+        return await self._do(administering.look_at_group(stream, group), credentials)
+
+    async def replay_parked(
+        self, stream: str, group: str, *, stop_at: int | None = None, credentials: Credentials | None = None
+    ) -> None:
+        """Have a group hand out again what it has parked, up to the parked event of the number `stop_at`, exclusive.
+
+        What is parked is in the stream `$persistentsubscription-STREAM::GROUP-parked`. Raises `GroupNotFound`, and
+        `Unsupported` for `stop_at` where the server is one before 20.10, which would replay everything.
+        """
+        await self._do(administering.replay_parked(stream, group, stop_at), credentials)
+
     # --- how it is done
 
     async def _do(self, errand: Errand[V], credentials: Credentials | None) -> V:
@@ -210,6 +230,10 @@ class Admin:
             scope.cancel()
 
     async def _run(self, call: _Call[V]) -> V:
+        needs = call.errand.needs
+        if needs is not None:
+            info = await self._exchange(call, call.request_for("GET", _INFO))
+            administering.check_version(needs, info.status, info.body)
         response = await self._exchange(call, call.request)
         call.is_open = False
         if response.status in (_REFUSED, _FORBIDDEN):

@@ -105,6 +105,10 @@ async def test_pages_that_change_something_are_the_masters(autojump_clock: None)
         away = replica.web.answer(Request("POST", "/users/?x=1", (basic(*ADMIN),), jane))
         assert (away.status, away.header("location")) == (307, f"https://127.0.0.1:{master.http_port}/users/?x=1")
         assert replica.web.answer(Request("POST", "/nothing")).status == 404
+        # Groups are the master's, so of them the others do not even tell.
+        told = [node.web.answer(Request("GET", "/subscriptions", (basic(*ADMIN),))) for node in (master, replica)]
+        assert [response.status for response in told] == [200, 307]
+        assert told[1].header("location") == f"https://127.0.0.1:{master.http_port}/subscriptions"
         assert (await post(master, "/users/", jane, through)).status == 201
         await settle()
         # All know it now.

@@ -33,6 +33,7 @@ from tests.embedded.talk import (
 from tests.embedded.visiting import ADMIN as ADMIN_LOGIN, ask, basic, document, pages_of
 from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.embedded.acl import User
+from trio_extreme.embedded.group_pages import GroupPages
 from trio_extreme.embedded.http import Web
 from trio_extreme.embedded.projection_pages import ProjectionPages
 from trio_extreme.embedded.projections import Projections
@@ -494,6 +495,24 @@ def lets_operators_project(desk: Desk) -> bool:
     return web.answer(command).status == 200
 
 
+def group_told(desk: Desk) -> Any:
+    """What is told of a group with one consumer."""
+    web = Web(desk.service)
+    GroupPages(desk.service.groups, desk.store.version, web, lambda _: "")
+    assert created(desk, "group")
+    Worker(desk)
+    return document(ask(web, "/subscriptions/jobs/group/info", basic(*ADMIN_LOGIN)))
+
+
+def replays_some(desk: Desk) -> bool:
+    (consumer,) = group_told(desk)["connections"]
+    return "connectionName" in consumer
+
+
+def tells_parked(desk: Desk) -> bool:
+    return "parkedMessageCount" in group_told(desk)
+
+
 @dataclass(frozen=True)
 class Row:
     """What the six servers do, in order; `section` is where docs/protocol.md says so."""
@@ -577,6 +596,8 @@ ROWS = [
     Row(lets_users_see_themselves, "5: GET /users", since(3)),
     Row(owns_passwords, "5: POST /users/{login}/command/change-password", since(3)),
     Row(lets_operators_project, "5: POST /projection/{name}/command/enable", since(3)),
+    Row(replays_some, "5: POST /subscriptions/{stream}/{group}/replayParked", since(3)),
+    Row(tells_parked, "5: GET /subscriptions/{stream}/{group}/info", since(4)),
 ]
 ELSEWHERE = {
     "name": "test_every_version_is_found",

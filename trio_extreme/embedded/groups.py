@@ -21,7 +21,7 @@ from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from google.protobuf.message import Message
 
@@ -104,6 +104,10 @@ class Groups:
     def _now(self) -> float:
         return self._clock()
 
+    def all(self) -> Sequence[Group]:
+        """All groups, in the order in which they were created."""
+        return list(self._groups.values())
+
     def find(self, stream: str, name: str) -> Group | None:
         """A group by its stream and its name."""
         return self._groups.get(key_of(stream, name))
@@ -114,7 +118,7 @@ class Groups:
         """CreatePersistentSubscription."""
         settings: Settings = request.message
         name = settings.subscription_group_name
-        if not self._may_change(request.identity):
+        if not self.may_change(request.identity):
             outcome, reason = _Outcome.DENIED, "You do not have permissions to create streams"
         elif self.find(settings.event_stream_id, name) is not None:
             outcome, reason = _Outcome.EXISTS, f"Group '{name}' already exists."
@@ -128,7 +132,7 @@ class Groups:
         settings = schema.CreatePersistentSubscription.FromString(request.message.SerializeToString())
         name = settings.subscription_group_name
         group = self.find(settings.event_stream_id, name)
-        if not self._may_change(request.identity):
+        if not self.may_change(request.identity):
             outcome, reason = _Outcome.DENIED, "You do not have permissions to update the subscription"
         elif group is None:
             outcome, reason = _Outcome.MISSING, f"Group '{name}' does not exist."
@@ -142,7 +146,7 @@ class Groups:
         name = message.subscription_group_name
         group = self.find(message.event_stream_id, name)
         outcome, reason = _Outcome.DONE, ""
-        if not self._may_change(request.identity):
+        if not self.may_change(request.identity):
             outcome, reason = _Outcome.DENIED, "You do not have permissions to create streams"
         elif group is None:
             outcome, reason = _Outcome.MISSING, f"Group '{name}' does not exist."
@@ -152,7 +156,8 @@ class Groups:
             self._notebook.forget(group.key)
         self._answer(request, Command.DELETE_PERSISTENT_SUBSCRIPTION_COMPLETED, _DELETED, outcome, reason)
 
-    def _may_change(self, identity: Identity | None) -> bool:
+    def may_change(self, identity: Identity | None) -> bool:
+        """Whether somebody may create, update and delete groups, and have them replay what they parked."""
         if self._version.lets_settings_rule_groups:
             return is_allowed(self._store, identity, Right.WRITE, SETTINGS_STREAM)
         return identity is not None and not identity.roles.isdisjoint((ADMINS, OPERATORS))

@@ -51,6 +51,9 @@ class Group:
         self.last_number = -1
         #: How far it had come when that was written down last.
         self.last_checkpoint = 0 if version.notes_what_is_not_handled else -1
+        #: How many events it ever handed out, and since when it does.
+        self.delivered = 0
+        self.began = clock()
         self._notebook = notebook
         self._version = version
         self._clock = clock
@@ -88,6 +91,22 @@ class Group:
             # Where a checkpoint is what was not handled yet, that comes again.
             self._next = checkpoint if self._version.notes_what_is_not_handled else checkpoint + 1
         self._read()
+
+    @property
+    def rate(self) -> float:
+        """Events a second that it handed out since it began."""
+        seconds = self._clock() - self.began
+        return self.delivered / seconds if seconds > 0 else 0.0
+
+    @property
+    def last_known(self) -> int:
+        """The number of the last event of its stream; -1 where it has none."""
+        return self._notebook.store.last_number(self.stream)
+
+    @property
+    def parked(self) -> int:
+        """How many events it has parked."""
+        return sum(1 for _ in self._notebook.parked(self.key, None))
 
     # Consumers
 
@@ -216,6 +235,7 @@ class Group:
     def _push(self, message: Message) -> Pushed:
         pushed = self._strategy.push(message)
         if pushed is Pushed.SENT:
+            self.delivered += 1
             self.outstanding.start(message, self._clock() + self._timeout)
             if not message.is_replayed:
                 self.last_number = max(self.last_number, message.number)

@@ -16,6 +16,7 @@ from trio_extreme.embedded.commits import Commits, in_a_thread, open_storage
 from trio_extreme.embedded.connection import Connection
 from trio_extreme.embedded.faults import Faults
 from trio_extreme.embedded.gossip import Endpoints, Epoch, Member
+from trio_extreme.embedded.group_pages import GroupPages
 from trio_extreme.embedded.http import Web
 from trio_extreme.embedded.line import Line
 from trio_extreme.embedded.listening import listen, reset, secured
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from ssl import SSLContext
 
+    from trio_extreme.embedded.clients import Client
     from trio_extreme.embedded.commits import MakeCommits, RunSync
     from trio_extreme.embedded.pages import Traffic
     from trio_extreme.embedded.versions import ServerVersion
@@ -101,6 +103,7 @@ class Node:
         Pages(service, self, web, gossips=gossips)
         scheme = "http" if http_tls is None else "https"
         UserPages(service, web, scheme)
+        GroupPages(service.groups, self.store.version, web, self._peer_of, scheme)
         if service.projections is not None:
             ProjectionPages(service.projections, self.store, web, scheme)
         self._visits = Visits(web, self._line, self._commits)
@@ -170,6 +173,10 @@ class Node:
     def traffic(self) -> Sequence[Traffic]:
         """What went over each of its connections."""
         return [connection.traffic for connection in self._connections]
+
+    def _peer_of(self, client: Client) -> str:
+        """Where a client is."""
+        return next((one.traffic.peer for one in self._connections if one.client is client), "")
 
     def traffic_of_all(self) -> tuple[int, int]:
         """Bytes that were received and sent since it started."""

@@ -197,7 +197,7 @@ class ServerVersion:
     #: Whether anybody may see its statistics.
     opens_statistics: bool
 
-    # Users and projections in the web interface: section 5
+    # Users, projections and groups in the web interface: section 5
 
     #: Whether anybody may see who its users are and what its projections do, and whoever knows a password change it.
     opens_administration: bool
@@ -207,6 +207,10 @@ class ServerVersion:
     owns_passwords: bool
     #: Whether members of `$ops` may stop and start projections, as those of `$admins` may.
     lets_operators_project: bool
+    #: Whether a group can be told to replay no more than some of what it has parked, and tells its consumers' names.
+    replays_some: bool
+    #: Whether places of groups are told as texts too, and how many events a group has parked.
+    tells_parked: bool
 
 
 _MIB = 1024 * 1024
@@ -271,6 +275,8 @@ _V3 = ServerVersion(
     lets_users_see_themselves=False,
     owns_passwords=False,
     lets_operators_project=False,
+    replays_some=False,
+    tells_parked=False,
 )
 _V4 = replace(
     _V3,
@@ -333,6 +339,7 @@ _V20 = replace(
     lets_users_see_themselves=True,
     owns_passwords=True,
     lets_operators_project=True,
+    replays_some=True,
 )
 _V22 = replace(
     _V20,
@@ -347,6 +354,7 @@ _V22 = replace(
     counts_data_only=True,
     takes_any_for_metastream=False,
     ignores_empty_windows=True,
+    tells_parked=True,
     group_checks=GroupChecks.TOLD,
     refuses_empty_acks=False,
 )

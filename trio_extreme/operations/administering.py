@@ -9,12 +9,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from trio_extreme.details import ProjectionDetails, UserDetails
+from trio_extreme.details import GroupConsumer, GroupDetails, GroupSummary, ProjectionDetails, UserDetails
 from trio_extreme.errors import (
     BadRequest,
+    GroupNotFound,
     InvalidArgument,
     NotMaster,
     NotReady,
@@ -24,17 +25,28 @@ from trio_extreme.errors import (
     ProtocolError,
     ServerError,
     TrioExtremeError,
+    Unsupported,
     UserExists,
     UserNotFound,
 )
-from trio_extreme.values import Credentials, utf8_size
+from trio_extreme.groups import ConsumerStrategy, PersistentSettings
+from trio_extreme.values import END, MAX_NUMBER, Credentials, utf8_size
 
 V = TypeVar("V")
 
 _SHOWN = 200
 """Characters shown of what a server says."""
 _DONE = range(200, 300)
+_MOST_DIGITS = 19
 _REFUSED, _MISSING, _TIMED_OUT, _CONFLICT, _BAD, _UNAVAILABLE = 401, 404, 408, 409, 400, 503
+
+
+class Feature(NamedTuple):
+    """What servers have since a version."""
+
+    name: str
+    since: tuple[int, int]
+
 
 Refusals: TypeAlias = Mapping[int, ServerError]
 
@@ -56,6 +68,8 @@ class Errand(Generic[V]):
     refusals: Refusals = field(default_factory=dict)
     #: Passwords in the body, which an answer may repeat and no error may show.
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    #: What servers have since which version, where not all have it: they would do something else.
+    needs: Feature | None = None
 
     @property
     def changes(self) -> bool:
@@ -127,8 +141,9 @@ class _Document:
 
 def _member(document: Any, name: str, kind: type[V] | tuple[type[V], ...], default: V | None = None) -> V:
     """A member of an object. Raises `ProtocolError` where there is none of this kind, and no default."""
-    value = document.get(name) if isinstance(document, dict) else None
-    if value is None and default is not None:
+    is_object = isinstance(document, dict)
+    value = document.get(name) if is_object else None
+    if is_object and value is None and default is not None:
         return default
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         msg = f"the server's answer has no {name} as it should be"
@@ -346,3 +361,132 @@ def _projection(told: Any) -> ProjectionDetails:
         version=_member(told, "version", int, 0),
         processed=_member(told, "eventsProcessedAfterRestart", int, 0),
     )
+
+
+# --- groups
+
+
+def list_groups(stream: str | None) -> Errand[list[GroupSummary]]:
+    """All groups, or those of one stream: servers have a page for these, which they have not where there is none."""
+    wanted = None if stream is None else check_text("stream", stream)
+
+    def parse(told: Any) -> list[GroupSummary]:
+        groups = [_summary(one) for one in _items({"groups": told}, "groups")]
+        return [group for group in groups if wanted is None or group.stream == wanted]
+
+    return Errand("listing groups", "GET", "/subscriptions", parse)
+
+
+def look_at_group(stream: str, group: str) -> Errand[GroupDetails]:
+    """One group."""
+    return _about_group("looking at", stream, group, "GET", "info", parse=_group)
+
+
+STOPPED_REPLAY = Feature("a replay of parked events that stops at one of them", (20, 10))
+
+
+def replay_parked(stream: str, group: str, stop_at: int | None) -> Errand[None]:
+    """Have a group hand out again what it has parked."""
+    page, needs = "replayParked", None
+    if stop_at is not None:
+        if isinstance(stop_at, bool) or not isinstance(stop_at, int) or not 0 <= stop_at < MAX_NUMBER:
+            msg = f"stop_at: {stop_at!r} is no number of a parked event, from 0 up"
+            raise InvalidArgument(msg)
+        page, needs = f"replayParked?stopAt={stop_at}", STOPPED_REPLAY
+    return _about_group("replaying what is parked by", stream, group, "POST", page, parse=nothing, needs=needs)
+
+
+def check_version(needs: Feature, status: int, body: bytes) -> None:
+    """Raise `Unsupported` where `/info` says that the server is too old for this."""
+    if status not in _DONE:
+        return
+    version = _member(_Document("asking which server this is", body).value, "esVersion", str, "")
+    numbers = version.split(".")[:2]
+    if all(number.isascii() and number.isdigit() and len(number) < _MOST_DIGITS for number in numbers):
+        known = tuple(map(int, numbers))
+        if known < needs.since:
+            raise Unsupported(needs.name, ".".join(map(str, needs.since)))
+
+
+def _about_group(
+    doing: str,
+    stream: str,
+    group: str,
+    method: str,
+    page: str,
+    *,
+    parse: Callable[[Any], V],
+    needs: Feature | None = None,
+) -> Errand[V]:
+    target = f"/subscriptions/{check_name('stream', stream)}/{check_name('group', group)}/{page}"
+    what = f"{doing} group {group!r} of stream {stream!r}"
+    return Errand(what, method, target, parse, refusals={_MISSING: GroupNotFound(stream, group)}, needs=needs)
+
+
+def _summary(told: Any) -> GroupSummary:
+    connections = told.get("connections") if isinstance(told, dict) else None
+    count = len(connections) if isinstance(connections, list) else _member(told, "connectionCount", int, 0)
+    return GroupSummary(
+        stream=_member(told, "eventStreamId", str),
+        group=_member(told, "groupName", str),
+        status=_member(told, "status", str, ""),
+        consumers=count,
+        in_flight=_member(told, "totalInFlightMessages", int, 0),
+        processed=_member(told, "totalItemsProcessed", int, 0),
+        checkpoint=_place(told, "lastCheckpointedEventPosition", "lastProcessedEventNumber"),
+        last_known=_place(told, "lastKnownEventPosition", "lastKnownEventNumber"),
+    )
+
+
+def _place(told: Any, name: str, old_name: str) -> int | None:
+    """A number of an event. Later servers tell it as a text, and 0 under the old name where there is none."""
+    text = _member(told, name, str, "")
+    if text:
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else None
+    number = _member(told, old_name, int, -1)
+    is_new = not {"lastCheckpointedEventPosition", "lastKnownEventPosition"}.isdisjoint(told)
+    return None if number < 0 or is_new else number
+
+
+def _group(told: Any) -> GroupDetails:
+    return GroupDetails(
+        summary=_summary(told),
+        settings=_settings(_member(told, "config", dict, {})),
+        connections=tuple(_consumer(one) for one in _member(told, "connections", list, [])),
+        waiting=_member(told, "readBufferCount", int, 0) + _member(told, "liveBufferCount", int, 0),
+        retrying=_member(told, "retryBufferCount", int, 0),
+        parked=_member(told, "parkedMessageCount", int) if "parkedMessageCount" in told else None,
+    )
+
+
+def _consumer(told: Any) -> GroupConsumer:
+    return GroupConsumer(
+        address=_member(told, "from", str, ""),
+        username=_member(told, "username", str, ""),
+        name=_member(told, "connectionName", str, ""),
+        processed=_member(told, "totalItemsProcessed", int, 0),
+        in_flight=_member(told, "inFlightMessages", int, 0),
+        available=_member(told, "availableSlots", int, 0),
+    )
+
+
+def _settings(told: Any) -> PersistentSettings | None:
+    start = _member(told, "startFrom", int, 0)
+    try:
+        return PersistentSettings(
+            resolve_link_tos=_member(told, "resolveLinktos", bool, default=False),
+            start_from=END if start == -1 else start,
+            message_timeout=_member(told, "messageTimeoutMilliseconds", int, 0) / 1000,
+            record_statistics=_member(told, "extraStatistics", bool, default=False),
+            live_buffer_size=_member(told, "liveBufferSize", int, 0),
+            read_batch_size=_member(told, "readBatchSize", int, 0),
+            buffer_size=_member(told, "bufferSize", int, 0),
+            max_retry_count=_member(told, "maxRetryCount", int, 0),
+            checkpoint_after_time=_member(told, "checkPointAfterMilliseconds", int, 0) / 1000,
+            checkpoint_min_count=_member(told, "minCheckPointCount", int, 0),
+            checkpoint_max_count=_member(told, "maxCheckPointCount", int, 0),
+            subscriber_max_count=_member(told, "maxSubscriberCount", int, 0),
+            named_consumer_strategy=ConsumerStrategy(_member(told, "namedConsumerStrategy", str, "")),
+        )
+    except (InvalidArgument, ValueError, OverflowError):
+        return None
