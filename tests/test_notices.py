@@ -20,6 +20,7 @@ from trio_extreme.notices import (
     Notice,
     Reconnected,
     Reconnecting,
+    Redirected,
     StreamMissing,
 )
 from trio_extreme.values import Position
@@ -39,6 +40,7 @@ CHANGES: list[tuple[type[Any], dict[str, Any]]] = [
     (Connected, {"host": "h", "port": 1113}),
     (Lost, {"reason": LOST}),
     (Reconnecting, {"attempt": 1, "delay": 0.5, "reason": LOST}),
+    (Redirected, {"endpoint": ("h", 1113)}),
     (Closed, {"reason": LOST}),
 ]
 each = pytest.mark.parametrize(("kind", "fields"), NOTICES + CHANGES)

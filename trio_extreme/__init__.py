@@ -64,6 +64,7 @@ from trio_extreme.notices import (
     Notice,
     Reconnected,
     Reconnecting,
+    Redirected,
     StreamMissing,
 )
 from trio_extreme.persistent import PersistentSubscription
@@ -179,6 +180,7 @@ __all__ = [
     "Reconnected",
     "Reconnecting",
     "RecordedEvent",
+    "Redirected",
     "Retry",
     "ScavengeResult",
     "ScavengeStatus",

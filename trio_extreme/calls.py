@@ -18,6 +18,7 @@ from trio_extreme.door import Door
 from trio_extreme.errors import (
     ConnectionLost,
     FrameTooLarge,
+    NotMaster,
     OperationTimedOut,
     OutcomeUnknown,
     ProtocolError,
@@ -62,7 +63,13 @@ GRAIN = 0.02
 class Calls:
     """All calls of one connection, wherever they wait."""
 
-    def __init__(self, settings: Settings, line: Line, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        line: Line,
+        now: Callable[[], float],
+        follow: Callable[[Session | None, NotMaster], bool] = lambda _session, _refusal: False,
+    ) -> None:
         self.settings = settings
         self.door = Door(settings.max_in_flight, settings.max_queued_bytes)
         self.credentials = encode_credentials(settings.credentials) if settings.credentials else b""
@@ -71,6 +78,9 @@ class Calls:
         #: The time of day, in seconds since 1970.
         self.now = now
         self._line = line
+        # Whether what a session's node refused goes to the master.
+        self._follow = follow
+        self._admissions = count()
         # Every call between its start and its end: what the sweeper looks after.
         self._calls: dict[Slot[Any], None] = {}
         self._serials = count(1)
@@ -207,6 +217,7 @@ class Calls:
     def _admitted(self, slot: Slot[Any]) -> None:
         """The door has let it in, and counted it."""
         slot.inside = slot.queued = True
+        slot.order = next(self._admissions)
         self.submit(slot)
 
     def submit(self, slot: Slot[Any]) -> None:
@@ -251,6 +262,10 @@ class Calls:
             self._send(slot)
         self._look_ups.connected()
 
+    def put_in_order(self) -> None:
+        """What was refused by a node that was left goes on before what came later, whoever's task woke up first."""
+        self._held = dict.fromkeys(sorted(self._held, key=lambda slot: slot.order))
+
     def end(self, error: TrioExtremeError) -> None:
         """There will be no session any more: `error` is what every call meets from now on."""
         self.ended = error
@@ -259,7 +274,7 @@ class Calls:
 
     def taken(self, slot: Slot[Any], now: float) -> None:
         """The writer took a slot out of the queue, or the queue let go of it when its session ended."""
-        if self._line.session is None and slot in self._calls and not slot.settled:
+        if self._line.alive is None and slot in self._calls and not slot.settled:
             # It will wait for the next session: it makes no room for others.
             return
         self._forget_bytes(slot)
@@ -324,6 +339,8 @@ class Calls:
             except AskAgain as again:
                 await self._ask_again(slot, again)
             except ServerError as refusal:
+                if isinstance(refusal, NotMaster) and self._goes_along(slot, refusal):
+                    continue
                 if not slot.doubtful:
                     raise
                 return await self._settle(slot, refusal)
@@ -331,6 +348,18 @@ class Calls:
                 # Something came back, so it was done or refused, and nobody can tell which.
                 self._line.give_up(error)
                 self._raise_for(slot, error)
+
+    def _goes_along(self, slot: Slot[Any], refusal: NotMaster) -> bool:
+        """Have it asked of the master, if the connection moves there. It was not executed, so that is always safe."""
+        session = self._line.session
+        # A page that was asked for ahead may have been refused by an earlier node.
+        if not self._follow(session if session and session.gave(slot.correlation) else None, refusal):
+            return False
+        slot.sent = False
+        slot.losses = 0
+        self._line.forget(slot)
+        self.submit(slot)
+        return True
 
     async def _ask_again(self, slot: Slot[Any], again: AskAgain) -> None:
         """Send a request again a little after an answer that says later, as far as that is safe and there is time."""
@@ -399,11 +428,14 @@ class Calls:
     async def _look(self, operation: Operation[T], credentials: bytes) -> T:
         """One request of a look-up: asked again until there is an answer, or the session ends."""
         while (session := self._line.session) is not None:
-            with trio.move_on_after(self.settings.attempt_timeout):
-                try:
+            try:
+                with trio.move_on_after(self.settings.attempt_timeout):
                     return await self.ask(session, operation, credentials)
-                except AskAgain:
-                    await trio.sleep(ASK_AGAIN_DELAY)
+            except AskAgain:
+                await trio.sleep(ASK_AGAIN_DELAY)
+            except NotMaster as refusal:
+                if not self._follow(session if session is self._line.session else None, refusal):
+                    raise
         msg = "the session has ended"
         raise ConnectionLost(msg)  # noqa: ASYNC910 - to be heard before the session's tasks are cancelled
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trio_extreme.notices import Closed, Connected
+from trio_extreme.notices import Closed, Connected, Redirected
 
 if TYPE_CHECKING:
     from trio_extreme.notices import Change
@@ -31,6 +31,9 @@ class Changes:
         """Something has changed. Of what went wrong, and is tried again, the log hears from who tries."""
         if isinstance(change, Connected):
             logger.info("connected to %s:%d", change.host, change.port)
+        elif isinstance(change, Redirected):
+            where = "where its nodes say" if change.endpoint is None else "{}:{}".format(*change.endpoint)
+            logger.info("the node is not the master: moving to %s", where)
         elif isinstance(change, Closed):
             logger.info("no connection any more: %s", change.reason)
         self._kept.append(change)

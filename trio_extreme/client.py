@@ -146,10 +146,11 @@ class Connection:
         return self._engine.statistics
 
     def changes(self) -> ChangeIterator:
-        """What becomes of the connection: an async iterator of `Connected`, `Lost`, `Reconnecting` and `Closed`.
+        """What becomes of the connection: an async iterator.
 
-        It begins with the present state, and ends after `Closed`, which comes when the connection's block is left or
-        `max_attempts` are used up. Who is more than a hundred changes behind misses the oldest. Cancelling loses none.
+        There are `Connected`, `Lost`, `Reconnecting`, `Redirected` and `Closed`. It begins with the present state, and
+        ends after `Closed`, which comes when the connection's block is left or `max_attempts` are used up. Who is more
+        than a hundred changes behind misses the oldest. Cancelling loses none.
         """
         return self._engine.changes.watch()
 

@@ -35,7 +35,7 @@ from trio_extreme.feeds import Feeds
 from trio_extreme.filter_support import FilterSupport
 from trio_extreme.line import Line
 from trio_extreme.moves import Moves
-from trio_extreme.notices import Closed, Connected, Lost, Reconnecting
+from trio_extreme.notices import Closed, Connected, Lost, Reconnecting, Redirected
 from trio_extreme.operations.base import AskAgain
 from trio_extreme.operations.features import TOKENS
 from trio_extreme.operations.session import Identify, Ping
@@ -48,11 +48,16 @@ from trio_extreme.tasks import open_plain_nursery
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trio_extreme.errors import NotMaster
+    from trio_extreme.moves import Move
     from trio_extreme.pending import Slot
     from trio_extreme.settings import Settings
     from trio_extreme.transport import Address, Connect
 
 logger = logging.getLogger("trio_extreme.connection")
+
+LAST_ANSWERS = 1.0
+"""Seconds that a node which is left has for what it was asked."""
 
 _MENDABLE = (ConnectionLost, ProtocolError, OperationTimedOut, BadRequest, FrameTooLarge, NotReady)
 """What a further attempt may do away with before we were ever accepted; later, anything may pass."""
@@ -77,7 +82,7 @@ class Engine:
     ) -> None:
         self.settings = settings
         self.line = Line()
-        self.calls = Calls(settings, self.line, now)
+        self.calls = Calls(settings, self.line, now, self._follow)
         self.feeds = Feeds(self.calls, self.line)
         self.filter_support = FilterSupport(self.calls, self.line)
         self.changes = Changes()
@@ -115,6 +120,9 @@ class Engine:
                 delay = self._failed(attempts, reason)
             else:
                 attempts = Attempts(self.settings, self._rng, self.settings.max_attempts)
+                if self._moves.move is not None:
+                    await self._go(self._moves.move)
+                    continue
                 delay = attempts.lost(reason, self._moves.address)
                 self.changes.note(Lost(reason))
             if self.calls.ended is None:
@@ -153,6 +161,33 @@ class Engine:
             nursery.cancel_scope.cancel()
         self.line.disconnect()
         return session.cause or ConnectionLost("the connection is lost")
+
+    # --- moving to the master
+
+    def _follow(self, session: Session | None, refusal: NotMaster) -> bool:
+        """Whether the connection moves to the master; for this refusal, where it comes from the present session."""
+        if session is not None and self._moves.follows:
+            self._moves.to_master(refusal)
+            self.line.begin(self._leave, session)
+            self.line.leave()
+        return self._moves.follows
+
+    async def _leave(self, session: Session) -> None:
+        """End a session that is being left, a little later: what is under way gets its answer, which may be a refusal.
+
+        What has none by then is asked again where that is safe, as when a session is lost.
+        """
+        with trio.move_on_after(LAST_ANSWERS):
+            await session.quiet()
+        session.end(ConnectionLost("the connection was moved to the master before there was an answer"))
+
+    async def _go(self, move: Move) -> None:
+        self.calls.put_in_order()
+        if self.calls.ended is None:
+            self.changes.note(Redirected(move.endpoint))
+        await trio.sleep(move.delay)
+
+    # --- opening a session
 
     async def _introduce(self, session: Session) -> None:
         """Say who we are, then prove the default credentials: Authenticate would poison what follows (pitfall 13)."""
@@ -205,7 +240,7 @@ class Engine:
         """Fail what waits, send the last words within `close_timeout`, and end."""
         self._end(ConnectionClosed("the connection's block was left"))
         seconds = self.settings.close_timeout * (1 / 3 if hurry else 1)
-        session = self.line.session
+        session = self.line.alive
         if session is not None:
             with trio.move_on_after(seconds, shield=True):
                 await session.flushed()
@@ -217,7 +252,7 @@ class Engine:
             self.changes.note(Closed(error))
         self.calls.end(error)
         self.feeds.end(error)
-        session = self.line.session
+        session = self.line.alive
         for slot in session.slots if session is not None else ():
             slot.fail(error)
 

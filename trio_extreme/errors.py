@@ -230,11 +230,17 @@ class NotReady(ServerError):
 
 
 class NotMaster(ServerError):
-    """Only the master (leader) does this. `endpoint` is its (host, port) where the node knows it, else None."""
+    """Only the master (leader) does this. `endpoint` is its (host, port) where the node knows it, else None.
 
-    def __init__(self, message: str, endpoint: tuple[str, int] | None) -> None:
+    `secure_endpoint` is that for TLS. Servers up to 5.x tell both where they have both, later ones tell one.
+    """
+
+    def __init__(
+        self, message: str, endpoint: tuple[str, int] | None, secure_endpoint: tuple[str, int] | None = None
+    ) -> None:
         super().__init__(message)
         self.endpoint = endpoint
+        self.secure_endpoint = secure_endpoint
 
 
 class Unsupported(ServerError):

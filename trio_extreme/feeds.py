@@ -105,7 +105,8 @@ class Feeds:
 
     def _interrupted(self, slot: SubscriptionSlot) -> None:
         """The server ended a lasting feed, as it does when it stops."""
-        if slot in self._lasting:
+        # Where the session is being left, the next one opens it.
+        if slot in self._lasting and self._line.session is not None:
             self._line.begin(self._open_later, slot)
 
     async def _open_later(self, slot: SubscriptionSlot) -> None:

@@ -22,6 +22,7 @@ class Line:
     def __init__(self) -> None:
         self._session: Session | None = None
         self._nursery: trio.Nursery | None = None
+        self._leaving = False
         #: How many sessions there have been.
         self.sessions = 0
 
@@ -32,14 +33,24 @@ class Line:
         """A session begins, whose tasks are in this nursery."""
         self._session = session
         self._nursery = nursery
+        self._leaving = False
         self.sessions += 1
 
     def disconnect(self) -> None:
         """The session has ended, and so have its tasks: keep nothing of it."""
         self._session = self._nursery = None
 
+    def leave(self) -> None:
+        """Nothing new goes through the session any more. It goes on for what is under way, until somebody ends it."""
+        self._leaving = True
+
     @property
     def session(self) -> Session | None:
+        """The session for what is new, as long as it has not ended and is not being left."""
+        return None if self._leaving else self.alive
+
+    @property
+    def alive(self) -> Session | None:
         """The session, as long as it has not ended."""
         session = self._session
         return session if session is not None and session.cause is None else None

@@ -17,6 +17,8 @@ Endpoint: TypeAlias = tuple[str, int]
 EndpointMap: TypeAlias = Mapping[Endpoint, Endpoint] | Callable[[str, int], Endpoint]
 """From the address that a node tells of itself to the one where it is reached from here."""
 
+_LONGEST_NAME = 253
+
 _SCHEMES = {"": None, "http": False, "https": True}
 
 
@@ -83,6 +85,11 @@ def map_endpoint(endpoint_map: EndpointMap | None, host: str, port: int) -> Endp
         msg = f"endpoint_map: {mapped!r} is what it gives for ({host!r}, {port}), and no (host, port)"
         raise InvalidArgument(msg)
     return mapped
+
+
+def is_host(host: object) -> TypeGuard[str]:
+    """Whether it may be the name or address of one: what a peer says may be anything, and is shown in logs."""
+    return isinstance(host, str) and 1 <= len(host) <= _LONGEST_NAME and host.isprintable()
 
 
 def is_port(port: object) -> TypeGuard[int]:

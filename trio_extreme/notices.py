@@ -93,11 +93,21 @@ class Reconnecting:
 
 
 @dataclass(frozen=True, slots=True)
+class Redirected:
+    """A node of a cluster has refused what only the master does: the connection moves, and what was refused follows.
+
+    `endpoint` is the (host, port) of the master as that node knows it; None where it does not: the cluster is asked.
+    """
+
+    endpoint: tuple[str, int] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Closed:
     """There will be no connection any more: its block was left, or `max_attempts` were used up."""
 
     reason: TrioExtremeError
 
 
-Change: TypeAlias = Connected | Lost | Reconnecting | Closed
+Change: TypeAlias = Connected | Lost | Reconnecting | Redirected | Closed
 """What `conn.changes()` gives."""

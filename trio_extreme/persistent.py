@@ -379,7 +379,8 @@ class PersistentSubscription(Subscription[PersistentEvent]):
             return
         said = lease.said
         if not said.count:
-            session = self._engine.line.session
+            # Acks go where their events came from, also while that session is being left.
+            session = self._engine.line.alive
             # A lease ends with its session, before anybody else is told.
             assert session is not None
             session.send_joined(lease.frames)

@@ -42,6 +42,9 @@ LAST_WORDS = 0.2
 _CRUMBS = 1024
 """Bytes of one frame that are a sign of life, after its first ones: answers to heartbeats alone bring fewer."""
 
+_LOOK = 0.005
+"""Seconds between two looks whether all was answered, when that is waited for."""
+
 _TELLING = 5
 """How many of a peer's first bytes tell which protocol it speaks."""
 
@@ -131,6 +134,17 @@ class Session:
             self._slots.clear()
             for slot in slots:
                 self._on_lost(slot, cause)
+
+    def gave(self, correlation: bytes) -> bool:
+        """Whether this id is one of ours."""
+        return correlation.startswith(self._prefix)
+
+    async def quiet(self) -> None:
+        """Wait until all that was asked is answered. Cancelling is harmless."""
+        # No event: the reader, who files answers, is not to look who waits for the last of them.
+        while any(not slot.settled for slot in self._slots.values()):  # noqa: ASYNC110 - as above
+            await trio.sleep(_LOOK)
+        await trio.lowlevel.checkpoint()
 
     async def ended(self) -> None:
         """Wait until the session has ended."""

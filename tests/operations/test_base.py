@@ -26,6 +26,7 @@ from trio_extreme.operations.base import (
     access_denied,
     master_endpoint,
     right_denied,
+    secure_master_endpoint,
     server_error,
     unknown_result,
 )
@@ -140,15 +141,28 @@ def refusal(command: int, text: bytes) -> str:
     return str(caught.value)
 
 
+def test_not_master_whose_master_takes_tls_only() -> None:
+    info = Info(external_secure_tcp_address="10.0.0.2", external_secure_tcp_port=1115)
+    told = info.SerializeToString()
+    assert (master_endpoint(told), secure_master_endpoint(told)) == (None, ("10.0.0.2", 1115))
+    with pytest.raises(NotMaster, match=r"that is 10\.0\.0\.2:1115") as caught:
+        Ping().decide(Command.NOT_HANDLED, not_handled(2, info))
+    assert (caught.value.endpoint, caught.value.secure_endpoint) == (None, ("10.0.0.2", 1115))
+
+
 @pytest.mark.parametrize(
     "info",
     [
         Info(),
-        # The master takes TLS only.
-        Info(external_secure_tcp_address="10.0.0.2", external_secure_tcp_port=1115),
+        # No port.
+        Info(external_tcp_address="10.0.0.2", external_tcp_port=70_000),
         Info(external_tcp_address="10.0.0.2"),
         Info(external_tcp_port=1113),
+        # No name, but lines for somebody's log.
+        Info(external_tcp_address="h\nERROR", external_tcp_port=1113),
+        Info(external_tcp_address="h" * 254, external_tcp_port=1113),
     ],
+    ids=range(6),
 )
 def test_not_master_without_an_address(info: Info) -> None:
     assert master_endpoint(info.SerializeToString()) is None

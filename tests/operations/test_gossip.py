@@ -135,6 +135,8 @@ def test_what_is_no_gossip(body: bytes) -> None:
 def test_members_that_are_none() -> None:
     odd: list[Any] = [5, None, {}, {"state": 5, "isAlive": "true", "externalTcpIp": "h", "externalTcpPort": "1113"}]
     odd += [{"state": "Master", "isAlive": True, "externalTcpIp": "", "externalTcpPort": 1}]
+    odd += [{"state": "Master\n", "isAlive": True, "externalTcpIp": "h", "externalTcpPort": 1}]
+    odd += [{"state": "Master", "isAlive": True, "externalTcpIp": "h\n", "externalTcpPort": 1}]
     odd += [{"state": "Master" * 1000, "isAlive": True, "externalTcpIp": "h", "externalTcpPort": 70_000}]
     members = read_gossip(json.dumps({"members": odd}).encode())
     assert choose(members, "write", Random(1), tls=False) is None

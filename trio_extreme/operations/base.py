@@ -21,6 +21,7 @@ from trio_extreme.errors import (
     TrioExtremeError,
 )
 from trio_extreme.metadata import is_metastream, stream_of
+from trio_extreme.nodes import is_host, is_port
 from trio_extreme.operations.features import feature_of, is_unknown
 from trio_extreme.values import ALL
 from trio_extreme.wire import schema
@@ -127,10 +128,11 @@ class Operation(ABC, Generic[T]):
 
 def _raise_not_handled(answer: schema.NotHandled) -> NoReturn:
     if answer.reason == _Reason.NotMaster:
-        endpoint = master_endpoint(answer.additional_info)
-        where = f"that is {endpoint[0]}:{endpoint[1]}" if endpoint else "and it names none"
+        endpoint, secure = master_endpoint(answer.additional_info), secure_master_endpoint(answer.additional_info)
+        known = endpoint or secure
+        where = f"that is {known[0]}:{known[1]}" if known else "and it names none"
         msg = f"this node is not the master (leader), which alone does this; {where}"
-        raise NotMaster(msg, endpoint)
+        raise NotMaster(msg, endpoint, secure)
     if answer.reason == _Reason.IsReadOnly:
         msg = "this node is a read-only replica; connect to another to write"
         raise NotMaster(msg, None)
@@ -142,9 +144,17 @@ def _raise_not_handled(answer: schema.NotHandled) -> NoReturn:
 def master_endpoint(info: bytes) -> tuple[str, int] | None:
     """The plain TCP address that NotHandled names, None where there is none (docs/protocol.md, 1.4)."""
     master = parse(schema.NotHandled.MasterInfo, info)
-    if not master.external_tcp_address or not master.external_tcp_port:
-        return None
-    return master.external_tcp_address, master.external_tcp_port
+    return _endpoint(master.external_tcp_address, master.external_tcp_port)
+
+
+def secure_master_endpoint(info: bytes) -> tuple[str, int] | None:
+    """The same for TLS."""
+    master = parse(schema.NotHandled.MasterInfo, info)
+    return _endpoint(master.external_secure_tcp_address, master.external_secure_tcp_port)
+
+
+def _endpoint(host: str, port: int) -> tuple[str, int] | None:
+    return (host, port) if is_host(host) and is_port(port) else None
 
 
 def access_denied(what: str) -> AccessDenied:

@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trio_extreme.errors import ProtocolError
-from trio_extreme.nodes import is_port
+from trio_extreme.nodes import is_host, is_port
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -90,7 +90,7 @@ def read_gossip(body: bytes) -> list[Member]:
 def _read_member(fields: dict[str, Any]) -> Member:
     state = fields.get("state")
     return Member(
-        state[:_MAX_SHOWN] if isinstance(state, str) else "Unknown",
+        state[:_MAX_SHOWN] if isinstance(state, str) and state.isprintable() else "Unknown",
         fields.get("isAlive") is True,
         _read_endpoint(fields, "externalTcpIp", "externalTcpPort"),
         _read_endpoint(fields, "externalTcpIp", "externalSecureTcpPort"),
@@ -101,7 +101,7 @@ def _read_member(fields: dict[str, Any]) -> Member:
 
 def _read_endpoint(fields: dict[str, Any], host: str, port: str) -> Endpoint | None:
     found = fields.get(host), fields.get(port)
-    return (found[0], found[1]) if isinstance(found[0], str) and found[0] and is_port(found[1]) else None
+    return (found[0], found[1]) if is_host(found[0]) and is_port(found[1]) else None
 
 
 def is_usable(member: Member) -> bool:
