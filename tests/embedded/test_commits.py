@@ -161,6 +161,19 @@ async def test_signs_of_life_do_not_wait(node: Node, disk: Disk) -> None:
     assert await commands(talk, 1) == []
 
 
+@pytest.mark.parametrize("where", [1, 4, 5])
+async def test_what_is_cut_inside_its_first_bytes_waits_too(node: Node, disk: Disk, where: int) -> None:
+    disk.seconds = 1.5
+    talk = await talk_to(node)
+    node.faults.cut_inside_frame(where)
+    await write(talk)
+    assert await talk.hear() is None
+    assert len(node.store.records("people")) == 1
+    await write(await talk_to(node))
+    await trio.sleep(4)
+    assert len(node.store.records("people")) == 2
+
+
 # Commits
 
 

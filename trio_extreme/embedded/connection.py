@@ -241,7 +241,9 @@ class Connection:
 
     def queue(self, frame: bytes) -> None:
         """Send a frame after those that are queued: the last step, for the line to take where a fault delays it."""
-        if self._commits.is_done or frame[_COMMAND] in self._commits.passing:
+        # Of a frame that a fault has cut there may be less than that.
+        command = frame[_COMMAND] if len(frame) > _COMMAND else None
+        if self._commits.is_done or command in self._commits.passing:
             self._queue.append(frame)
             self._unsent += len(frame)
             self._idle_writer.unpark()
