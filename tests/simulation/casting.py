@@ -6,9 +6,10 @@ does. Who is new here changes nothing of the others but that they are not alone.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from tests.simulation.choices import CHOICES
+from tests.simulation.competing import Team, Worker, settings_of
 from tests.simulation.determinism import chance
 from tests.simulation.followers import CatchUp, Filtered, Live
 from tests.simulation.readers import FilteredReader, Pinger, Reader
@@ -32,18 +33,30 @@ if TYPE_CHECKING:
 
     from tests.simulation.consumers import Consumer
     from tests.simulation.workloads import Stage, Workload
+    from trio_extreme.embedded.versions import ServerVersion
 
 
-def cast(seed: int, stage: Callable[[Random], Stage]) -> tuple[list[Workload], list[Consumer]]:
+class Cast(NamedTuple):
+    """All of them."""
+
+    writers: list[Workload]
+    consumers: list[Consumer]
+    teams: list[Team]
+    workers: list[Worker]
+
+
+def cast(seed: int, version: ServerVersion, stage: Callable[[Random], Stage]) -> Cast:
     """All of them, each on a stage with its own chance."""
-    casting = _Casting(seed, stage)
+    casting = _Casting(seed, version, stage)
     streams = [stream for stream, likelihood in _STREAMS.items() if casting.draw(stream).random() < likelihood]
     writers = [writer for stream in streams for writer in casting.writers(stream)]
     consumers = list(casting.consumers(streams))
     if casting.draw("filters").random() < 0.3:
         consumers += casting.filtered()
         writers.append(casting.filtered_reader())
-    return [*writers, *casting.readers()], consumers
+    teams = list(casting.teams(streams))
+    workers = [worker for _, members in teams for worker in members]
+    return Cast([*writers, *casting.readers()], consumers, [team for team, _ in teams], workers)
 
 
 _STREAMS = {
@@ -62,8 +75,9 @@ _STREAMS = {
 class _Casting:
     """The choices of one seed."""
 
-    def __init__(self, seed: int, stage: Callable[[Random], Stage]) -> None:
+    def __init__(self, seed: int, version: ServerVersion, stage: Callable[[Random], Stage]) -> None:
         self._seed = seed
+        self._version = version
         self._stage = stage
 
     def draw(self, role: str) -> Random:
@@ -132,6 +146,14 @@ class _Casting:
         """Who follows what a filter leaves."""
         for stage, draw in self._stages("filtered", (1, 2, 3)):
             yield Filtered(stage, draw.choice(CHOICES))
+
+    def teams(self, streams: Sequence[str]) -> Iterator[tuple[Team, list[Worker]]]:
+        """Who shares the events of a stream that nobody deletes."""
+        for stream in ("sole", "shared", "links"):
+            draw = self.draw(f"team of {stream}")
+            if stream in streams and draw.random() < 0.3:
+                team = Team(stream, settings_of(draw, self._version))
+                yield team, [Worker(stage, team) for stage, _ in self._stages(f"worker {stream}", (1, 2, 3, 4))]
 
     def filtered_reader(self) -> Workload:
         """Who reads it."""

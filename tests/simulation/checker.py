@@ -99,9 +99,9 @@ def _check_result(call: Call, told: WriteResult, found: list[Record], truth: Tru
 
 
 def _check_strangers(where: dict[bytes, list[Record]]) -> Iterator[str]:
-    """Beside what was appended there are only the records of deletions, whose ids the node makes."""
+    """Beside what was appended there are only the records of deletions and of groups, whose ids the node makes."""
     for records in where.values():
-        if records[0].type not in ("$metadata", "$streamDeleted"):
+        if records[0].type not in ("$metadata", "$streamDeleted") and not records[0].stream.startswith("$persistent"):
             yield f"nobody appended {records}"
 
 

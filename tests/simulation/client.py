@@ -139,6 +139,11 @@ class Client:
         with self.in_time("last_number"):
             return await self.conn.last_number(stream)
 
+    def grant(self, source: str, events: int, size: int) -> None:
+        """Say how much a subscription to this may hold."""
+        most = self.bounds.get(source, (0, 0))
+        self.bounds[source] = max(most[0], events), max(most[1], size)
+
     @contextmanager
     def in_time(self, verb: str, calls: int = 1, hands: Sequence[Client] = ()) -> Iterator[None]:
         """Every call ends within `operation_timeout`, and with an error that it may end with; so many by some."""
@@ -167,7 +172,10 @@ class Client:
         if now.in_flight > limits.max_in_flight + _OWN:
             self.trace.problem(f"{self.name}: {now.in_flight} requests in flight")
         for held in now.subscriptions:
-            events, size = self.bounds[held.stream]
+            events, size = self.bounds[f"{held.stream}::{held.group}" if held.group else held.stream]
+            # Of a group's events one is let in whatever its size.
+            if held.group and held.buffered_events == 1:
+                continue
             if held.buffered_events > events or held.buffered_bytes > size:
                 self.trace.problem(f"{self.name}: the memory is not bounded: {held}")
 

@@ -211,6 +211,4 @@ class Consumer(Workload):
 
     def grant(self, events: int, size: int) -> None:
         """Say how much the subscription may hold."""
-        source = "" if self.stream == ALL else self.stream
-        most = self.client.bounds.get(source, (0, 0))
-        self.client.bounds[source] = max(most[0], events), max(most[1], size)
+        self.client.grant("" if self.stream == ALL else self.stream, events, size)

@@ -12,6 +12,7 @@ clock that jumps, and is the same each time.
 | `client`, `wire`, `ledger` | the library's connection, watched: what is called, what is sent, what callers are told |
 | `workloads`, `writers`, `transacting`, `readers` | what a program does, and comes to an end |
 | `consumers`, `followers`, `choices` | what a program does without an end: subscriptions, and what they saw; filters |
+| `competing`, `overseer` | consumers of a group; the node's groups, watched |
 | `disk` | what a node with a file waits for |
 | `truth`, `checker` | what the node really holds; what must be true of all the others then |
 | `trace`, `report` | all that happened; what is shown of it |
@@ -47,6 +48,7 @@ from tests.simulation.determinism import Livelock, Stalls, chance, run_determini
 from tests.simulation.disk import Disk, file
 from tests.simulation.ledger import Ledger
 from tests.simulation.network import Network
+from tests.simulation.overseer import Overseer
 from tests.simulation.plan import make_plan
 from tests.simulation.readers import Watcher
 from tests.simulation.trace import Trace, log_into
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from random import Random
 
+    from tests.simulation.competing import Team
     from tests.simulation.consumers import Consumer
     from tests.simulation.workloads import Workload
     from trio_extreme import Settings
@@ -89,7 +92,7 @@ class Outcome(NamedTuple):
 def simulate(seed: int, *, persists: bool = False) -> Outcome:
     """Run the day of this seed; with a node that keeps its log in a file, it is another day."""
     simulation = Simulation(seed, persists=persists)
-    with log_into(simulation.trace), _places_told_often():
+    with log_into(simulation.trace), _places_told_often(), Overseer(simulation.trace).watching():
         try:
             run_deterministically(seed, simulation.clock, simulation.run)
         except Exception:  # noqa: BLE001 - whatever it is, it is this seed's
@@ -120,6 +123,7 @@ class Simulation:
         self._names = iter("ABCDEFGHIJ")
         self._clients = [self._client(settings) for settings in self._plan.settings]
         self._consumers: list[Consumer] = []
+        self._teams: list[Team] = []
         self._node: Node
         self._network: Network
         # For what outlives the workload that started it.
@@ -165,16 +169,20 @@ class Simulation:
 
     async def _act(self) -> None:
         async with trio.open_nursery() as self._helpers:
-            writers, self._consumers = cast(self._seed, self._stage)
+            writers, self._consumers, self._teams, workers = cast(self._seed, self._node.store.version, self._stage)
             for client in self._clients:
                 watcher = Watcher(self._stage(chance(self._seed, "watcher"), client), "changes")
                 self._helpers.start_soon(self._guard, watcher)
             async with trio.open_nursery() as consuming:
-                for consumer in self._consumers:
+                for consumer in (*self._consumers, *workers):
                     consuming.start_soon(self._guard, consumer)
                 await self._storm(writers)
                 await self._calm()
                 consuming.cancel_scope.cancel()
+            for worker in workers:
+                worker.check_said()
+            for problem in (problem for team in self._teams for problem in team.problems(self._node)):
+                self.trace.problem(problem)
             self._helpers.cancel_scope.cancel()
 
     def _client(self, settings: Settings) -> Client:
@@ -269,12 +277,17 @@ class Simulation:
     async def _wait_for_consumers(self, *, at_the_end: bool) -> None:
         """Wait until every consumer has seen what it must, or until it is far too late."""
         began = trio.current_time()
-        patience = max(client.bound for client in self._clients)
-        while any(consumer.is_behind(at_the_end=at_the_end) for consumer in self._consumers):
+        patience = max([client.bound for client in self._clients] + [team.patience for team in self._teams])
+        while self._is_behind(at_the_end=at_the_end):
             await trio.sleep(0.25)
             waited = trio.current_time() - began
             if waited > patience + sum(consumer.busy(began, trio.current_time()) for consumer in self._consumers):
                 return
+
+    def _is_behind(self, *, at_the_end: bool) -> bool:
+        return any(consumer.is_behind(at_the_end=at_the_end) for consumer in self._consumers) or any(
+            team.is_busy(self._node) or team.missing(self._node.store) for team in self._teams
+        )
 
 
 def _calendar() -> float:

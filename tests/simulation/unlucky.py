@@ -33,6 +33,8 @@ UNLUCKY = {
     "a server that filters": "FILTERED_SUBSCRIBE_TO_STREAM",
     "one that does not": "does not filter",
     "a place between events": "Checkpoint(",
+    "a worker that dies with what it has": "falls down",
+    "one that is too weak": "PERSISTENT_SUBSCRIPTION_NAK_EVENTS",
     "a call whose connection was left": "ConnectionClosed",
 }
 

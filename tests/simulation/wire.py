@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from tests.simulation.network import ClientEnd
     from tests.simulation.trace import Frame, Trace
 
-_ANSWERS = (Command.HEARTBEAT_RESPONSE, Command.UNSUBSCRIBE_FROM_STREAM)
+_SAID = (Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS, Command.PERSISTENT_SUBSCRIPTION_NAK_EVENTS)
+"""What is said of a group's events."""
+
+_ANSWERS = (Command.HEARTBEAT_RESPONSE, Command.UNSUBSCRIBE_FROM_STREAM, *_SAID)
 """Commands under an id that was used before."""
 
 _URGENT = (*_ANSWERS, Command.HEARTBEAT_REQUEST)
@@ -43,6 +46,8 @@ class Wire:
         self.ends: list[ClientEnd] = []
         #: Looks at the client's buffers; set once there is a connection to look at.
         self.look: Callable[[], None] = lambda: None
+        #: The ids of the events of groups of which something was said.
+        self.said: set[bytes] = set()
         self._ledger = ledger
         self._trace = trace
         self._used: set[bytes] = set()
@@ -82,6 +87,12 @@ class Wire:
             self._check_id(frame)
             if frame.command in (Command.WRITE_EVENTS, Command.TRANSACTION_WRITE):
                 self._check_caller(label, frame)
+            elif frame.command in _SAID:
+                message = frame.message
+                assert isinstance(
+                    message, schema.PersistentSubscriptionAckEvents | schema.PersistentSubscriptionNakEvents
+                )
+                self.said.update(message.processed_event_ids)
         # What a session has to send when it has just ended is nothing.
         if frames:
             self._check_lanes(label, frames)
