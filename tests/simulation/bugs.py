@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 import trio
 
+from trio_extreme import calls
 from trio_extreme.calls import Calls
 from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.embedded.connection import Connection as NodeConnection
@@ -539,15 +540,9 @@ def handed_over_after_the_end() -> Iterator[None]:
 @bug
 def last_come_first_sent() -> Iterator[None]:
     """A new session sends what waits for it in the wrong order."""
-    connected = Calls.connected
+    serial = calls._serial
 
-    def backwards(self: Calls) -> None:
-        held = dict(reversed(self._held.items()))
-        self._held.clear()
-        self._held.update(held)
-        connected(self)
-
-    with patch.object(Calls, "connected", backwards):
+    with patch.object(calls, "_serial", lambda slot: -serial(slot)):
         yield
 
 

@@ -173,9 +173,6 @@ class Client:
             self.trace.problem(f"{self.name}: {now.in_flight} requests in flight")
         for held in now.subscriptions:
             events, size = self.bounds[f"{held.stream}::{held.group}" if held.group else held.stream]
-            # Of a group's events one is let in whatever its size.
-            if held.group and held.buffered_events == 1:
-                continue
             if held.buffered_events > events or held.buffered_bytes > size:
                 self.trace.problem(f"{self.name}: the memory is not bounded: {held}")
 

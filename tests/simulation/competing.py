@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 GROUP = "team"
 _TICK = 1.0
+_LARGEST = 31_000
+"""Bytes of the largest event's frame."""
 
 
 class Team:
@@ -106,7 +108,8 @@ class Worker(Workload):
         #: What it has said of events: their ids, and the connection by which that has to reach the node.
         self._said: list[tuple[bytes, ClientEnd]] = []
         settings = self.client.settings
-        self.client.grant(team.key, 2 * self._in_flight, settings.buffer_bytes)
+        # What is decoded was within the bound when it was, and what waits is; one event is let in whatever its size.
+        self.client.grant(team.key, 2 * self._in_flight, 2 * settings.buffer_bytes + 2 * _LARGEST)
 
     async def run(self) -> None:
         await self.pause()
