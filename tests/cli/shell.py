@@ -68,6 +68,11 @@ class Server:
     def admin_url(self) -> str:
         return f"eventstore://admin:changeit@{self.address}"
 
+    @property
+    def web_url(self) -> str:
+        """As admin, with the port of its web interface."""
+        return f"{self.admin_url}?http_port={self._node.http_port}"
+
     def restart(self, down: float = 0.0) -> None:
         """Its log is kept; its connections are not."""
         self._token.run_sync_soon(self._node.faults.restart, down)

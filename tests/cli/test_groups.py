@@ -217,7 +217,7 @@ def test_what_was_parked_and_why(admin: Cli, server: Server) -> None:
     ]
     assert {one["reason"] for one in lines} == {"Client explicitly NAK'ed message.\nno good"}
     assert all(one["added"].startswith("20") for one in lines)
-    assert result.err == "2 parked; they are kept until somebody has the server replay them\n"
+    assert result.err == "2 parked; they are kept until group replay-parked\n"
     assert admin("group", "parked", "bad", "group", "--count", "1", "--format", "%n").out == "1"
     # What somebody else wrote there says nothing.
     server.append("$persistentsubscription-bad::odd-parked", NewEvent("odd", metadata=b"["), NewEvent("odd"))
@@ -228,3 +228,60 @@ def test_what_was_parked_and_why(admin: Cli, server: Server) -> None:
 def test_nothing_was_parked(admin: Cli) -> None:
     result = admin("group", "parked", "nowhere", "group")
     assert (result.code, result.out, result.err) == (0, "", "nothing is parked\n")
+
+
+# --- over HTTP
+
+
+@pytest.fixture
+def web(cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """The command line, as admin, and it knows where the web interface is."""
+    monkeypatch.setenv("TRIO_EXTREME_URL", server.web_url)
+    return cli
+
+
+def test_groups_are_listed_looked_at_and_replayed(web: Cli, server: Server) -> None:
+    server.append("told", *[NewEvent("Asked") for _ in range(4)])
+    park(server, "told", 1, 3)
+    line(web("group", "ensure", "told", "other"))
+    lines = list(map(json.loads, web("group", "list", "told").lines))
+    assert [(one["stream"], one["group"], one["consumers"]) for one in lines] == [
+        ("told", "group", 0),
+        ("told", "other", 0),
+    ]
+    assert len(web("group", "list").lines) >= 2
+    found = line(web("group", "info", "told", "group"))
+    assert (found["stream"], found["group"], found["status"], found["last_known"]) == ("told", "group", "Live", 3)
+    assert (found["settings"]["start_from"], found["connections"], found["waiting"]) == (0, [], 0)
+    assert line(web("group", "info", "told", "other"))["settings"]["start_from"] in (-1, "end")
+    result = web("group", "replay-parked", "told", "group")
+    assert line(result) == {"stream": "told", "group": "group", "result": "replayed"}
+    assert result.err == "group group of stream told hands out again what it has parked\n"
+    again = web("watch", "told", "--group", "group", "--count", "2", "--format", "%n ")
+    assert again.out == "1 3 "
+    assert web("group", "parked", "told", "group").err == "nothing is parked\n"
+
+
+def test_of_a_group_at_a_terminal(web: Cli, server: Server) -> None:
+    server.append("seen", NewEvent("Asked"))
+    line(web("group", "ensure", "seen", "group", "--start-from", "start"))
+    with at_terminal("group", "info", "seen", "group", "--url", server.web_url) as process:
+        told = shown(process)
+    assert told.code == 0
+    assert "seen::group  Live  0 consumers, 0 in flight, no checkpoint of 0" in told.out
+    assert "1 wait for the first time, 0 again" in told.out
+    assert "message_timeout: 30.0" in told.out
+
+
+def test_what_is_not_there_over_http(web: Cli, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "there are no groups" in web("group", "list", "nowhere").err
+    for command in ("info", "replay-parked"):
+        result = web("group", command, "nowhere", "group")
+        assert (result.code, result.out) == (1, "")
+        assert "Try: trio-extreme group create nowhere group" in result.err
+    # A later server can stop at a parked event, this one would replay all.
+    assert "server" in web("group", "replay-parked", "told", "group", "--stop-at", "1").err
+    monkeypatch.setenv("TRIO_EXTREME_URL", f"{server.admin_url}?http_port=1")
+    result = web("group", "list")
+    assert result.code == 3
+    assert "Try: --url with ?http_port=" in result.err

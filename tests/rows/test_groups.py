@@ -25,6 +25,7 @@ from trio_extreme import (
     Reconnected,
     StreamDeleted,
     TooManyConsumers,
+    open_admin,
     open_connection,
 )
 from trio_extreme.embedded import Node, open_node
@@ -319,19 +320,29 @@ async def test_a_group_is_created_once_and_deleted_once(conn: Connection) -> Non
     assert await conn.ensure_persistent("people", "group")
 
 
-async def test_a_poison_event_is_told_by_its_retries_and_can_be_looked_at(conn: Connection) -> None:
-    await create(conn, max_retry_count=100)
+async def test_a_poison_event_is_told_by_its_retries_and_can_be_looked_at_and_replayed(
+    node: Node, conn: Connection
+) -> None:
+    await create(conn, max_retry_count=3)
     await conn.append("people", [NewEvent("Bad"), NewEvent("Good")])
-    handled = []
+    retries = []
     async with consume(conn, 1) as events:
         async for event in events:
             if event.type == "Good":
-                handled.append(event.number)
+                await events.ack(event)
                 break
-            too_often = event.retry_count is not None and event.retry_count >= 3
-            await events.nak(event, action=NakAction.PARK if too_often else NakAction.RETRY, message="poison")
-    assert handled == [1]
+            retries.append(event.retry_count)
+            await events.nak(event, message="poison")
+    assert retries == ([None] * 4 if node.version == "3.9.4" else [0, 1, 2, 3])
     assert await parked(conn) == [0]
+    async with open_admin(node.settings, connect=node.connect) as admin:
+        await admin.replay_parked("people", "group")
+    async with consume(conn) as events:
+        event = await soon(events)
+        assert (event.number, event.type, event.retry_count or 0) == (0, "Bad", 0)
+        await events.ack(event)
+        await assert_silent(events)
+    assert await parked(conn) == []
 
 
 async def test_without_a_checkpoint_by_time_nothing_is_written_down(conn: Connection) -> None:

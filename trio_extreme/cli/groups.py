@@ -36,7 +36,7 @@ Keys of a JSON line: those of read, and parked (its number in the stream of park
 events), reason and added (why and when it was parked).
 
 {FORMAT_KEYS}"""
-_UNTIL_REPLAYED = "they are kept until somebody has the server replay them"
+_UNTIL_REPLAYED = "they are kept until group replay-parked"
 
 
 @click.group("group", invoke_without_command=True)

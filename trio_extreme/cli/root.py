@@ -15,6 +15,7 @@ from trio_extreme.cli.deleting import delete
 from trio_extreme.cli.demo import demo
 from trio_extreme.cli.exporting import export_streams
 from trio_extreme.cli.failures import FAILED, USAGE
+from trio_extreme.cli.group_admin import info, list_groups, replay_parked
 from trio_extreme.cli.groups import group_commands
 from trio_extreme.cli.importing import import_events
 from trio_extreme.cli.meta import meta
@@ -63,6 +64,10 @@ for _command in (
     watch,
 ):
     commands.add_command(_command)
+
+
+for _command in (list_groups, info, replay_parked):
+    group_commands.add_command(_command)
 
 
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
