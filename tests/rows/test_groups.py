@@ -211,7 +211,8 @@ async def test_acks_as_fast_as_can_be_name_their_own_events(conn: Connection) ->
     await trio.sleep(3)
     for stream in ("people", "places"):
         checkpoint = await conn.read_event(f"$persistentsubscription-{stream}::group-checkpoint", END)
-        assert checkpoint.data == b"299"
+        # From 23 on it is a text.
+        assert checkpoint.data.strip(b'"') == b"299"
 
 
 # --- coming and going
@@ -333,7 +334,9 @@ async def test_a_poison_event_is_told_by_its_retries_and_can_be_looked_at_and_re
                 break
             retries.append(event.retry_count)
             await events.nak(event, message="poison")
-    assert retries == ([None] * 4 if node.version == "3.9.4" else [0, 1, 2, 3])
+    # 3.9 never tells, and from 22.6 on servers leave out zeros.
+    assert retries[1:] == ([None] * 3 if node.version == "3.9.4" else [1, 2, 3])
+    assert not retries[0]
     assert await parked(conn) == [0]
     async with open_admin(node.settings, connect=node.connect) as admin:
         await admin.replay_parked("people", "group")
