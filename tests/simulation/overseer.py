@@ -122,18 +122,17 @@ class Overseer:
         key = group.key, message.id
         times = self._times[key] = self._times.get(key, 0) + 1
         what = f"{group.key} hands out number {message.number}"
-        # Some servers forget no deadline, so that what came again may come once more at any time.
-        if times == 1 or not group._version.keeps_deadlines:
-            others = [other for other, held in self._out.items() if held.get(message.id, 0.0) > now]
-            if any(self._groups[other] is group for other in others):
-                self._trace.problem(f"{what} while {others[0]!r} has it")
+        for other, held in self._out.items():
+            if self._groups[other] is group and held.get(message.id, 0.0) > now:
+                self._trace.problem(f"{what} while {other!r} has it")
         if key in self._done:
             self._trace.problem(f"{what} again, though it was handled")
         if message.number < self._first.get(group.key, 0):
             self._trace.problem(f"{what}, which is before its checkpoint")
         self._had[consumer].add(message.id)
         held = self._out[consumer]
-        held[message.id] = now + group._timeout
+        # Some servers forget no deadline: what came again may be taken back at any time.
+        held[message.id] = now if times > 1 and group._version.keeps_deadlines else now + group._timeout
         if sum(until > now for until in held.values()) > consumer.size:
             self._trace.problem(f"{what} to {consumer!r}, which asked for {consumer.size}")
 

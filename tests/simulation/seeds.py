@@ -19,6 +19,21 @@ FAILED = {
 """Seeds that ever failed, and why."""
 
 FOUND_BY = {
+    "acked_by_the_targets_id": 11,
+    "acked_with_the_groups_name": 0,
+    "acks_lost_on_leaving": 17,
+    "said_of_what_a_dead_session_gave": 20,
+    "place_leaked_with_each_reconnect": 0,
+    "more_out_than_asked_for": 0,
+    "checkpoint_ahead": 0,
+    "answered_before_the_commit": 1,
+    "buffer_kept_across_sessions": 0,
+    "heartbeats_behind_requests": 0,
+    "silence_not_noticed": 0,
+    "place_behind_the_door_lost": 0,
+    "id_used_again": 0,
+    "handed_over_after_the_end": 1,
+    "last_come_first_sent": 1,
     "no_second_read": 1,
     "place_of_what_was_buffered": 1,
     "old_queue_beside_the_new": 1,
@@ -40,21 +55,6 @@ FOUND_BY = {
     "written_to_a_transaction_twice": 0,
     "sent_for_the_cancelled": 2,
     "doubt_forgotten": 5,
-    "acked_by_the_targets_id": 11,
-    "acked_with_the_groups_name": 0,
-    "acks_lost_on_leaving": 17,
-    "said_of_what_a_dead_session_gave": 20,
-    "place_leaked_with_each_reconnect": 0,
-    "more_out_than_asked_for": 0,
-    "checkpoint_ahead": 0,
-    "answered_before_the_commit": 1,
-    "buffer_kept_across_sessions": 0,
-    "heartbeats_behind_requests": 0,
-    "silence_not_noticed": 0,
-    "place_behind_the_door_lost": 0,
-    "id_used_again": 0,
-    "handed_over_after_the_end": 1,
-    "last_come_first_sent": 1,
 }
 """The seed that finds each planted bug."""
 

@@ -16,7 +16,8 @@ clock that jumps, and is the same each time.
 | `disk` | what a node with a file waits for |
 | `truth`, `checker` | what the node really holds; what must be true of all the others then |
 | `trace`, `report` | all that happened; what is shown of it |
-| `bugs`, `seeds`, `pinning` | the library broken on purpose; the seeds that find it, and those that ever failed |
+| `planting`, `bugs…` | the library broken on purpose |
+| `seeds`, `pinning` | the seeds that find that, and those that ever failed |
 | `unlucky` | what has to happen |
 
 A seed failed: `python -m tests.simulation --seed N` says what is wrong, and shows the frames around it; `--trace` shows

@@ -138,12 +138,15 @@ class Order:
     def __init__(self, attempt_timeout: float, trace: Trace) -> None:
         self._attempt_timeout = attempt_timeout
         self._trace = trace
-        # Of each call that was sent and not answered: which of all sendings was its last, and when it was.
+        # Of each call: which of all sendings was its first.
+        self._first: dict[int, int] = {}
+        # Of each that was sent and not answered: which of all sendings was its last, and when it was.
         self._sent: dict[int, tuple[int, float]] = {}
         self._by_correlation: dict[bytes, int] = {}
         self._count = 0
         self._label = ""
-        # How many sendings there had been when this connection began, and by stream which of those it repeated last.
+        # How many sendings there had been when this connection began, and by stream which call it repeated last, by
+        # its first sending; what was sent for the first time is behind all of them.
         self._began = 0
         self._repeated: dict[str, float] = {}
 
@@ -152,12 +155,15 @@ class Order:
         if label != self._label:
             self._label, self._began, self._repeated = label, self._count, {}
         before, sent_at = self._sent.get(call.number, (inf, inf))
-        # What was not answered in time is sent again whatever becomes of the connection: that is no matter of order.
-        if before == inf or (before <= self._began and trio.current_time() < sent_at + self._attempt_timeout):
-            if before < self._repeated.get(call.stream, 0):
+        rank = self._first.get(call.number, inf)
+        # What was not answered in time, or by a node that was not ready, is sent again whatever becomes of the
+        # connection: that is no matter of order.
+        if rank == inf or (before <= self._began and trio.current_time() < sent_at + self._attempt_timeout):
+            if rank < self._repeated.get(call.stream, 0):
                 self._trace.problem(f"{label} sends call {call.number} after others that came later")
-            self._repeated[call.stream] = before
+            self._repeated[call.stream] = rank
         self._count += 1
+        self._first.setdefault(call.number, self._count)
         self._sent[call.number] = self._count, trio.current_time()
         self._by_correlation[correlation] = call.number
 
