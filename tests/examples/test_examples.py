@@ -35,14 +35,12 @@ event 3: {'tea': 3, 'coffee': 1, 'water': 4}
 event 4: {'tea': 3, 'coffee': 3, 'water': 4}
 """,
     "read_model": """\
-from the start
 up to order 2: {'coffee': 1, 'tea': 2}
-after order 2
 up to order 4: {'coffee': 1, 'tea': 3, 'water': 1}
 """,
 }
 # In these the order depends on which of two tasks is first.
-OTHERS = {"account", "follower", "worker_pool"}
+OTHERS = {"account", "follower", "from_extreme", "worker_pool"}
 
 
 def run_example(name: str) -> str:
@@ -78,6 +76,19 @@ def test_the_pool_loses_no_job_with_its_workers() -> None:
     after = [f"at job {number}, before it was acked" for number in (7, 17, 27, 37)]
     assert told == sorted(before + after)
     assert last == "40 of 40 jobs are done; twice: [7, 17, 27, 37]"
+
+
+def test_the_listener_that_was_moved_over_does_what_it_did() -> None:
+    lines = run_example("from_extreme").splitlines()
+    assert "up to date" in lines
+    assert [line for line in lines if line != "up to date"] == [
+        "0: Pera is there",
+        "paused at 0",
+        "1: Pera lives in Niš",
+        "0: Pera is there",
+        "1: Pera is there",
+        "patched up to 1",
+    ]
 
 
 def test_every_example_is_tested() -> None:
