@@ -11,6 +11,7 @@ import trio
 
 from trio_extreme.discovery import system_words
 from trio_extreme.errors import ConnectFailed, ConnectionLost, InvalidArgument
+from trio_extreme.operations.gossip import EXTERNAL_TCP
 from trio_extreme.transport import Address, start_tls
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from trio_extreme.transport import Connect
 
 logger = logging.getLogger("trio_extreme.connection")
+
+_OFF = f" ({EXTERNAL_TCP})"
 
 KEPT_ATTEMPTS = 100
 """How many failed attempts are kept for `ConnectFailed`, where there is no end to them."""
@@ -61,7 +64,7 @@ async def open_stream(settings: Settings, connect: Connect, address: Address | N
         why = f"the cluster tells of a node that cannot be: {error}"
         raise ConnectionLost(why) from error
     except OSError as error:
-        why = f"nothing accepts connections there ({system_words(error)}): is the server up, and its TCP port on?"
+        why = f"nothing accepts connections there ({system_words(error)}): is the server up, and its TCP port on?{_OFF}"
         raise ConnectionLost(why) from error
 
 

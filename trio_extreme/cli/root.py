@@ -13,12 +13,15 @@ from trio_extreme.cli.append import append
 from trio_extreme.cli.completion import completion
 from trio_extreme.cli.deleting import delete
 from trio_extreme.cli.demo import demo
+from trio_extreme.cli.doctor import doctor
 from trio_extreme.cli.exporting import export_streams
 from trio_extreme.cli.failures import FAILED, USAGE
+from trio_extreme.cli.gossip import gossip
 from trio_extreme.cli.group_admin import info, list_groups, replay_parked
 from trio_extreme.cli.groups import group_commands
 from trio_extreme.cli.importing import import_events
 from trio_extreme.cli.meta import meta
+from trio_extreme.cli.ping import ping
 from trio_extreme.cli.read import read
 from trio_extreme.cli.reporting import report
 from trio_extreme.cli.running import INTERRUPTED, notice
@@ -60,8 +63,21 @@ def commands(context: click.Context) -> None:
 
 
 for _command in (
-    *(append, completion, delete, demo, export_streams, group_commands, import_events, meta, read, report, serve),
-    watch,
+    *(
+        append,
+        completion,
+        delete,
+        demo,
+        doctor,
+        export_streams,
+        gossip,
+        group_commands,
+        import_events,
+        meta,
+        ping,
+        read,
+    ),
+    *(report, serve, watch),
 ):
     commands.add_command(_command)
 
