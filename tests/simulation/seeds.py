@@ -7,7 +7,7 @@ another when days have changed.
 
 from __future__ import annotations
 
-DAYS, DAYS_WITH_A_FILE = 50, 20
+DAYS, DAYS_WITH_A_FILE = 40, 20
 """How many of the first seeds are run each time, with a node in memory and with one that has a file."""
 
 FAILED = {

@@ -16,7 +16,7 @@ from tests.simulation.determinism import chance, run_deterministically
 from tests.simulation.simulation import simulate
 
 ROOT = Path(__file__).parents[2]
-FEW, MANY = range(6), range(20)
+FEW, MANY = range(4), range(20)
 
 
 def test_trio_still_has_what_makes_its_order_repeatable() -> None:
