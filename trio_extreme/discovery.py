@@ -105,8 +105,8 @@ class Discovery:
         except trio.TooSlowError as error:
             msg = f"the name {name!r} was not looked up within {seconds:g} s (connect_timeout): check cluster_dns"
             raise ConnectionLost(msg) from error
-        except socket.gaierror as error:
-            msg = f"the name {name!r} cannot be looked up ({error.strerror}): check cluster_dns"
+        except OSError as error:
+            msg = f"the name {name!r} cannot be looked up ({error.strerror or error}): check cluster_dns"
             raise ConnectionLost(msg) from error
         except ValueError as error:
             msg = f"cluster_dns: {name!r} cannot be the name of a cluster: {error}"
