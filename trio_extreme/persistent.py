@@ -350,6 +350,9 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         window = self._window
         if window.error is not None:
             raise fresh(window.error)
+        usual = window.ack_all(events) if handled else None
+        if usual is not None:
+            return usual
         lease = window.lease
         for event in events:
             if not isinstance(event, PersistentEvent) or event.lease is not lease:

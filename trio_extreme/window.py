@@ -324,6 +324,24 @@ class Window:
         lease.done[ack_id] = event.checkpoint
         return True
 
+    def ack_all(self, events: Sequence[Any]) -> list[bytes] | None:
+        """The same for many: their ids, where all of them are ours, once, and nothing was said of any.
+
+        None for all others, of which nothing is changed here.
+        """
+        lease = self.lease
+        if lease is None or self.again or {event.__class__ for event in events} != {PersistentEvent}:
+            return None
+        if {event.lease for event in events} != {lease}:
+            return None
+        numbers = {event.ack_id_bytes: event.checkpoint for event in events}
+        if len(numbers) != len(events) or not lease.held.keys() >= numbers.keys():
+            return None
+        lease.done |= numbers
+        for ack_id in numbers:
+            del lease.held[ack_id]
+        return list(numbers)
+
     def settle(self, ack_id: bytes, *, handled: bool) -> bool:
         """Something is said of an event; whether the server waits for that.
 
