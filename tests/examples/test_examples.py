@@ -38,6 +38,11 @@ event 4: {'tea': 3, 'coffee': 3, 'water': 4}
 up to order 2: {'coffee': 1, 'tea': 2}
 up to order 4: {'coffee': 1, 'tea': 3, 'water': 1}
 """,
+    "sse": """\
+['id: 0', 'data: "today"', 'id: 1', 'data: "tomorrow"']
+['id: 2', 'data: "later"']
+nobody is subscribed any more
+""",
 }
 # In these the order depends on which of two tasks is first.
 OTHERS = {"account", "follower", "from_extreme", "worker_pool"}
