@@ -61,7 +61,7 @@ def web_port(server: Server) -> int:
 
 
 def test_a_node_that_is_well(cli: Cli, modern: Server) -> None:
-    result = cli("doctor", "--url", url(modern, "admin:changeit@", http_port=web_port(modern)))
+    result = cli("doctor", url(modern, "admin:changeit@", http_port=web_port(modern)))
     assert result.code == 0, result.err
     assert steps(result) == dict.fromkeys(("name", "tcp", "frames", "credentials", "state"), "ok")
     assert says(result).startswith("20.10")
@@ -114,7 +114,7 @@ def test_a_cluster(cli: Cli, modern: Server, free_port: int) -> None:
     result = cli("doctor", "--url", cluster)
     assert result.code == 0, result.err
     assert steps(result) == dict.fromkeys(("gossip", "name", "tcp", "frames"), "ok")
-    gossip = cli("gossip", "--url", cluster)
+    gossip = cli("gossip", cluster)
     (line,) = map(json.loads, gossip.lines)
     assert gossip.code == 0
     assert f"127.0.0.1:{free_port}: nothing accepts connections there" in gossip.err

@@ -74,10 +74,16 @@ def url_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def url_argument(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`URL` by itself, for commands that are about nothing else; `--url` does too."""
+    return click.argument("subject", type=parse_url, required=False, metavar="[URL]")(url_option(command))
+
+
 def find_target(settings: Settings, stream: str = "") -> Target:
     """The server that the current command is for, with its password."""
     context = click.get_current_context()
-    given = context.get_parameter_source("settings") is ParameterSource.COMMANDLINE
+    sources = [context.get_parameter_source(name) for name in ("settings", "subject")]
+    given = ParameterSource.COMMANDLINE in sources
     target = Target(_with_password(settings))
     return Target(target.settings, f" --url {target.url_for(settings.username)}" if given else "", stream)
 

@@ -12,9 +12,10 @@ import click
 import trio
 
 from trio_extreme.cli import output
-from trio_extreme.cli.connecting import find_target, url_option
+from trio_extreme.cli.connecting import find_target, url_argument
 from trio_extreme.cli.failures import NO_CONNECTION, NOT_ALLOWED, CommandFailed
 from trio_extreme.cli.gossip import as_cluster
+from trio_extreme.cli.lines import dump
 from trio_extreme.cli.running import log_hidden, run
 from trio_extreme.client import open_connection
 from trio_extreme.connecting import only_node, open_stream
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 \b
-trio-extreme doctor --url eventstore://admin@localhost:1113
-trio-extreme doctor --url 'eventstores+seeds://admin@h1:2113?tls_ca_file=ca.pem'
+trio-extreme doctor eventstore://admin@localhost:1113
+trio-extreme doctor 'eventstores+seeds://admin@h1:2113?tls_ca_file=ca.pem'
 """
 
 _OK = 200
@@ -41,13 +42,13 @@ _READY = ("master", "leader", "slave", "follower", "readonlyreplica")
 
 @click.command(short_help="Find out why a connection fails.", epilog=_EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
-@url_option
-def doctor(*, as_json: bool, settings: Settings) -> int:
+@url_argument
+def doctor(*, as_json: bool, settings: Settings, subject: Settings | None) -> int:
     """Walk from the name to a node that takes requests, say how each step went, and what to set where one fails.
 
     In a cluster its nodes are asked, and the one that would be connected to is looked at. Nothing is changed.
     """
-    target = find_target(settings)
+    target = find_target(subject or settings)
     examination = _Examination(target.settings, as_json=as_json or not output.is_terminal())
     return run(examination.run, target)
 
@@ -95,8 +96,8 @@ class _Examination:
 
     async def _report(self, step: str, result: str, says: str) -> None:
         fields = {"step": step, "result": result, "node": str(self._node), "says": says}
-        line = json.dumps(fields) if self._as_json else f"{result:<8} {step:<12} {says}"
-        await output.write(f"{line}\n".encode())
+        line = dump(fields) if self._as_json else f"{result:<8} {step:<12} {says}".encode()
+        await output.write(line + b"\n")
 
     # --- the steps
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from trio_extreme.cli import output
-from trio_extreme.cli.connecting import find_target, url_option
+from trio_extreme.cli.connecting import find_target, url_argument
 from trio_extreme.cli.failures import NO_CONNECTION, CommandFailed
+from trio_extreme.cli.lines import dump
 from trio_extreme.cli.running import notice, run
 from trio_extreme.discovery import Discovery
 from trio_extreme.errors import TrioExtremeError
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 
 _EPILOG = """\
 \b
-trio-extreme gossip --url eventstore+seeds://h1:2113,h2:2113
-trio-extreme gossip --url eventstore+dns://es.example.com
+trio-extreme gossip eventstore+seeds://h1:2113,h2:2113
+trio-extreme gossip eventstore+dns://es.example.com
 """
 
 
 @click.command(short_help="Ask the nodes of a cluster who is in it.", epilog=_EPILOG)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
-@url_option
-def gossip(*, as_json: bool, settings: Settings) -> int:
+@url_argument
+def gossip(*, as_json: bool, settings: Settings, subject: Settings | None) -> int:
     """Ask every node that the URL names who is in the cluster, and print what each says.
 
     With the URL of one node, its web interface is asked, at http_host and http_port. A * marks
     who would be connected to.
     """
-    target = find_target(settings)
+    target = find_target(subject or settings)
     return run(partial(_ask_all, target.settings, as_json=as_json or not output.is_terminal()), target)
 
 
@@ -61,7 +61,7 @@ async def _ask_all(settings: Settings, *, as_json: bool) -> None:
         await output.write(_show(asked, members, seeds, as_json=as_json))
     if not answers:
         msg = f"no node of {seeds.address} tells who is in it"
-        raise CommandFailed(msg, "trio-extreme doctor with the same --url", NO_CONNECTION)
+        raise CommandFailed(msg, "trio-extreme doctor with the same URL", NO_CONNECTION)
 
 
 def as_cluster(settings: Settings) -> Settings:
@@ -76,7 +76,7 @@ def _show(asked: Asked, members: Sequence[Member], settings: Settings, *, as_jso
     best = choose(members, settings.mode, Random(0), tls=tls)  # noqa: S311 - the same of several equals each time
     lines = [_fields(asked, member, chosen=member is best) for member in members]
     if as_json:
-        return "".join(f"{json.dumps(line)}\n" for line in lines).encode()
+        return b"".join(dump(line) + b"\n" for line in lines)
     return "".join([f"{asked.seed} says:\n", *map(_line, lines)]).encode()
 
 

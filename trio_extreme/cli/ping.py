@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,8 @@ import click
 import trio
 
 from trio_extreme.cli import output
-from trio_extreme.cli.connecting import find_target, url_option
+from trio_extreme.cli.connecting import find_target, url_argument
+from trio_extreme.cli.lines import dump
 from trio_extreme.cli.running import run
 from trio_extreme.client import open_connection
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _EPILOG = """\
 \b
 trio-extreme ping --count 10
-trio-extreme ping --url 'eventstore+seeds://h1:2113,h2:2113?mode=read'
+trio-extreme ping 'eventstore+seeds://h1:2113,h2:2113?mode=read'
 """
 
 
@@ -29,10 +29,10 @@ trio-extreme ping --url 'eventstore+seeds://h1:2113,h2:2113?mode=read'
 @click.option("--count", type=click.IntRange(1), default=1, help="How often.")
 @click.option("--interval", type=click.FloatRange(0), default=1.0, help="Seconds between.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines, on a terminal too.")
-@url_option
-def ping(*, count: int, interval: float, as_json: bool, settings: Settings) -> int:
+@url_argument
+def ping(*, count: int, interval: float, as_json: bool, settings: Settings, subject: Settings | None) -> int:
     """Connect and ask the server for a sign of life, with the credentials of the URL; print how long each took."""
-    target = find_target(settings)
+    target = find_target(subject or settings)
     as_json = as_json or not output.is_terminal()
     return run(partial(_ping, target, count, interval, as_json=as_json), target)
 
@@ -43,9 +43,9 @@ async def _ping(target: Target, count: int, interval: float, *, as_json: bool) -
             seconds = await conn.ping()
             node = getattr(await anext(conn.changes()), "host", None)
             if as_json:
-                line = json.dumps({"number": number, "seconds": round(seconds, 6), "host": node})
+                line = dump({"number": number, "seconds": round(seconds, 6), "host": node})
             else:
-                line = f"{number}: {seconds * 1000:.2f} ms from {node or target.address}"
-            await output.write(f"{line}\n".encode())
+                line = f"{number}: {seconds * 1000:.2f} ms from {node or target.address}".encode()
+            await output.write(line + b"\n")
             if number < count:
                 await trio.sleep(interval)
