@@ -20,15 +20,14 @@ import trio
 from tests.soak.consumers import OURS, Consumer, follow, follow_batches, into, into_log
 from tests.soak.ledger import Ledger, LogTrail, Verdict
 from tests.soak.writers import CarefulWriter, CarelessWriter, RivalWriter, Writer
-from trio_extreme import open_connection
+from trio_extreme import Settings, open_connection
 from trio_extreme.embedded import open_cluster
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from trio_extreme import Connection, Settings
+    from trio_extreme import Connection
     from trio_extreme.embedded import Cluster
-    from trio_extreme.transport import Connect
 
 FAILOVER = 0.1
 """Seconds until the cluster has another master."""
@@ -134,8 +133,8 @@ async def run_failovers(kills: int, seed: int) -> Outcome:
     async with open_cluster(3, failover_time=FAILOVER, random=Random(seed)) as cluster:
         settings = settings_of(cluster)
         async with (
-            open_connection(settings, connect=to_master(cluster)) as writing,
-            open_connection(settings, connect=to_master(cluster)) as reading,
+            open_connection(settings) as writing,
+            open_connection(settings) as reading,
         ):
             outcome.times += await Failovers(cluster, (writing, reading), seed, ledger).run(kills)
             stored = await read_all(reading)
@@ -153,8 +152,11 @@ async def read_all(conn: Connection) -> Mapping[str, array[int]]:
 
 
 def settings_of(cluster: Cluster) -> Settings:
-    """Impatient ones."""
-    return cluster.nodes[0].settings.replace(
+    """Impatient ones, of who knows all nodes and asks them for the master."""
+    return Settings(
+        nodes=[node.settings.web_endpoint for node in cluster.nodes],
+        username="admin",
+        password="changeit",
         connect_timeout=1,
         identify_timeout=1,
         reconnect_delay=0.01,
@@ -163,19 +165,6 @@ def settings_of(cluster: Cluster) -> Settings:
         attempt_timeout=1,
         operation_timeout=15,
     )
-
-
-def to_master(cluster: Cluster) -> Connect:
-    """Leads to the master, whatever the address, as the balancer before a cluster does."""
-
-    async def connect(host: str, port: int) -> trio.abc.Stream:
-        master = cluster.master
-        if master is None:
-            await trio.lowlevel.checkpoint()
-            raise ConnectionRefusedError
-        return await trio.open_tcp_stream(master.host, master.port)
-
-    return connect
 
 
 def _main(arguments: Sequence[str] | None = None) -> None:
