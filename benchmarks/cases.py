@@ -68,6 +68,16 @@ WORKS = (
         ),
     ),
     Work(
+        "a listener (to async for)",
+        EVENTS,
+        library.followed,
+        (
+            Way("stored each 1000", library.listened, 0.5),
+            Way("stored each", library.listened_each, None),
+            Way("batch=500", library.listened_batches, None),
+        ),
+    ),
+    Work(
         "pipelined appends",
         20_000,
         bare.append_pipelined,

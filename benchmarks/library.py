@@ -9,10 +9,12 @@ import trio
 
 from benchmarks.bare import IN_FLIGHT, WINDOW, check_all
 from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, GROUP, NEW_STREAM, STREAM
-from trio_extreme import ANY, NewEvent, Settings, open_connection
+from trio_extreme import ANY, STOP, Listener, MemoryCheckpoints, NewEvent, Settings, open_connection
 
 if TYPE_CHECKING:
-    from trio_extreme import Connection
+    from collections.abc import Awaitable, Callable
+
+    from trio_extreme import Connection, Event, Handler
 
 _DATA = bytes(EVENT_SIZE)
 
@@ -209,6 +211,58 @@ async def _one_by_one(port: int, stream: str, events: int) -> float:
             took = time.perf_counter() - began
     check_all(events, numbers, size)
     return took
+
+
+async def followed(port: int, events: int) -> float:
+    """A catch-up subscription whose events nobody looks at, but for where they end."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        async with conn.subscribe(STREAM) as subscription:
+            async for event in subscription:
+                if event.number == events - 1:
+                    break
+            return time.perf_counter() - began
+
+
+async def listened(port: int, events: int) -> float:
+    """A listener with a handler that does as much, and stores each thousandth checkpoint in memory."""
+    return await _listen(port, _until(events), checkpoint_events=1000)
+
+
+async def listened_each(port: int, events: int) -> float:
+    """The same, and each checkpoint."""
+    return await _listen(port, _until(events))
+
+
+async def listened_batches(port: int, events: int) -> float:
+    """The same, by lists of up to 500 events, and the checkpoint of each list."""
+    stop_at = _until(events)
+    return await _listen(port, lambda batch: stop_at(batch[-1]), batch=500)
+
+
+def _until(events: int) -> Callable[[Event], Awaitable[object]]:
+    """An empty handler that ends its listener at the last event."""
+    last = events - 1
+
+    async def handle(event: Event) -> object:
+        return STOP if event.number == last else None
+
+    return handle
+
+
+async def _listen(port: int, handle: Handler, *, batch: int | None = None, checkpoint_events: int = 1) -> float:
+    async with open_connection(settings(port)) as conn:
+        listener = Listener(
+            conn,
+            STREAM,
+            handle,
+            checkpoints=MemoryCheckpoints(),
+            batch=batch,
+            checkpoint_events=checkpoint_events,
+        )
+        began = time.perf_counter()
+        await listener.run()
+        return time.perf_counter() - began
 
 
 async def append_pipelined(port: int, appends: int) -> float:

@@ -112,13 +112,25 @@ class Progress:
 
     async def keep(self) -> None:
         """Store it, if it is not."""
-        async with self._turn:
-            place, unstored = self.place, self._unstored
-            if place is not None and place != self._stored:
-                await self._checkpoints.store(self.name, text_of(place, self.stream))
-                self._stored = place
-            self._unstored -= unstored
-            self.deadline = inf
+        try:
+            # To wait for a lock that is free would cost more than to store in memory.
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
+            await self._store()
+        finally:
+            self._turn.release()
+
+    async def _store(self) -> None:
+        place, unstored = self.place, self._unstored
+        if place is not None and place != self._stored:
+            await self._checkpoints.store(self.name, text_of(place, self.stream))
+            self._stored = place
+        else:
+            await trio.lowlevel.checkpoint()
+        self._unstored -= unstored
+        self.deadline = inf
 
     async def reached(self, place: int | Position) -> None:
         """Wait until all up to here was handled. Raises `SubscriptionDropped` where the listener ends before."""

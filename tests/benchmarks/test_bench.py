@@ -26,6 +26,7 @@ def test_every_case_runs_and_is_reported(tmp_path: Path) -> None:
         "async for",
         "catching up, batches()",
         "catching up, async for",
+        "stored each 1000",
         "100 tasks",
         "append",
     ]
