@@ -28,8 +28,9 @@ TIMEOUT = 20
 class Server:
     """A node that runs in a thread of its own."""
 
-    def __init__(self, version: str = "4.1.1") -> None:
+    def __init__(self, version: str = "4.1.1", *, projections: bool = False) -> None:
         self._version = version
+        self._projections = projections
         self._started = threading.Event()
         self._node: Node
         self._token: trio.lowlevel.TrioToken
@@ -37,7 +38,7 @@ class Server:
         self._thread = threading.Thread(target=trio.run, args=(self._run,))
 
     async def _run(self) -> None:
-        async with open_node(version=self._version) as self._node:
+        async with open_node(version=self._version, projections=self._projections) as self._node:
             self._token = trio.lowlevel.current_trio_token()
             self._started.set()
             with self._scope:

@@ -7,62 +7,40 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from trio_extreme.admin import open_admin
 from trio_extreme.cli import output
-from trio_extreme.cli.connecting import Target, find_target, url_option
-from trio_extreme.cli.failures import NO_CONNECTION, CommandFailed
+from trio_extreme.cli.administering import PORT, json_option, run_admin, told
+from trio_extreme.cli.connecting import find_target, url_option
 from trio_extreme.cli.group_options import group_argument
 from trio_extreme.cli.lines import dump
-from trio_extreme.cli.running import counted, notice, run
+from trio_extreme.cli.running import counted, notice
 from trio_extreme.cli.streams import parse_stream, stream_argument
 from trio_extreme.cli.views import clean
-from trio_extreme.errors import ConnectFailed
 from trio_extreme.values import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from trio_extreme.admin import Admin
     from trio_extreme.details import GroupDetails, GroupSummary
     from trio_extreme.settings import Settings
 
-_PORT = "\n\b\nThe web interface is asked, at port 2113 unless --url says ?http_port=….\n"
 _LIST_EPILOG = f"""\
 \b
 Keys of a JSON line: stream, group, status, consumers, in_flight, processed,
 checkpoint and last_known (numbers of events, or null).
-{_PORT}"""
+{PORT}"""
 _INFO_EPILOG = f"""\
 \b
 Keys of the JSON line: those of group list, and settings, connections, waiting and
 retrying (events), parked (how many, or null where the server does not tell).
-{_PORT}"""
+{PORT}"""
 _REPLAY_EPILOG = f"""\
 \b
 Keys of the JSON line: stream, group, result ("replayed").
-{_PORT}"""
-
-_json_option = click.option("--json", "as_json", is_flag=True, help="A JSON line, on a terminal too.")
-
-
-def _run(target: Target, ask: Callable[[Admin], Awaitable[bytes]]) -> int:
-    """Print what the web interface says."""
-
-    async def tell() -> None:
-        try:
-            async with open_admin(target.settings) as admin:
-                said = await ask(admin)
-        except ConnectFailed as error:
-            hint = "--url with ?http_port= and the port of the server's web interface"
-            raise CommandFailed(str(error), hint, NO_CONNECTION) from error
-        await output.write(said)
-
-    return run(tell, target)
+{PORT}"""
 
 
 @click.command("list", short_help="List the groups there are.", epilog=_LIST_EPILOG)
 @click.argument("stream", type=parse_stream, required=False)
-@_json_option
+@json_option
 @url_option
 def list_groups(*, stream: str | None, as_json: bool, settings: Settings) -> int:
     """List all groups, or those of a stream, and how they are doing."""
@@ -74,13 +52,13 @@ def list_groups(*, stream: str | None, as_json: bool, settings: Settings) -> int
             notice("there are no groups")
         return b"".join(map(show, groups))
 
-    return _run(find_target(settings, stream or ""), ask)
+    return run_admin(find_target(settings, stream or ""), ask)
 
 
 @click.command("info", short_help="Tell all of a group.", epilog=_INFO_EPILOG)
 @stream_argument(all_allowed=False)
 @group_argument
-@_json_option
+@json_option
 @url_option
 def info(*, stream: str, group: str, as_json: bool, settings: Settings) -> int:
     """Tell how a group is run, who consumes, and how many events wait, are out, and are parked."""
@@ -89,25 +67,24 @@ def info(*, stream: str, group: str, as_json: bool, settings: Settings) -> int:
     async def ask(admin: Admin) -> bytes:
         return show(await admin.group(stream, group))
 
-    return _run(find_target(settings, stream), ask)
+    return run_admin(find_target(settings, stream), ask)
 
 
 @click.command("replay-parked", short_help="Hand out again what is parked.", epilog=_REPLAY_EPILOG)
 @stream_argument(all_allowed=False)
 @group_argument
 @click.option("--stop-at", type=click.IntRange(min=1), metavar="N", help="Leave the parked event N and later ones.")
-@_json_option
+@json_option
 @url_option
 def replay_parked(*, stream: str, group: str, stop_at: int | None, as_json: bool, settings: Settings) -> int:
     """Have a group hand out again what it has parked. N is the number that group parked prints as parked."""
-    prints = as_json or not output.is_terminal()
 
     async def ask(admin: Admin) -> bytes:
         await admin.replay_parked(stream, group, stop_at=stop_at)
-        notice(f"group {group} of stream {stream} hands out again what it has parked")
-        return dump({"stream": stream, "group": group, "result": "replayed"}) + b"\n" if prints else b""
+        words = f"group {group} of stream {stream} hands out again what it has parked"
+        return told({"stream": stream, "group": group, "result": "replayed"}, words, as_json=as_json)
 
-    return _run(find_target(settings, stream), ask)
+    return run_admin(find_target(settings, stream), ask)
 
 
 def _summary_line(summary: GroupSummary) -> bytes:
@@ -115,11 +92,11 @@ def _summary_line(summary: GroupSummary) -> bytes:
 
 
 def _details_line(details: GroupDetails) -> bytes:
-    told: dict[str, Any] = asdict(details)
-    told = told.pop("summary") | told
-    if told["settings"] is not None and isinstance(start := told["settings"]["start_from"], Place):
-        told["settings"]["start_from"] = start.value
-    return dump(told) + b"\n"
+    known: dict[str, Any] = asdict(details)
+    known = known.pop("summary") | known
+    if known["settings"] is not None and isinstance(start := known["settings"]["start_from"], Place):
+        known["settings"]["start_from"] = start.value
+    return dump(known) + b"\n"
 
 
 def _summary_words(summary: GroupSummary) -> bytes:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trio_extreme import __version__
+from trio_extreme.cli.accounts import user_commands
 from trio_extreme.cli.append import append
 from trio_extreme.cli.completion import completion
 from trio_extreme.cli.deleting import delete
@@ -22,6 +23,7 @@ from trio_extreme.cli.groups import group_commands
 from trio_extreme.cli.importing import import_events
 from trio_extreme.cli.meta import meta
 from trio_extreme.cli.ping import ping
+from trio_extreme.cli.projecting import projection_commands
 from trio_extreme.cli.read import read
 from trio_extreme.cli.reporting import report
 from trio_extreme.cli.running import INTERRUPTED, notice
@@ -77,7 +79,7 @@ for _command in (
         ping,
         read,
     ),
-    *(report, serve, watch),
+    *(projection_commands, report, serve, user_commands, watch),
 ):
     commands.add_command(_command)
 
