@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from trio_extreme.cli.connecting import Target, find_target, url_option
 from trio_extreme.cli.failures import FAILED, USAGE
 from trio_extreme.cli.group_options import group_argument, make_settings, settings_options
 from trio_extreme.cli.lines import dump, with_keys
+from trio_extreme.cli.notes import link_of, noted
 from trio_extreme.cli.running import can_ask, notice, run
 from trio_extreme.cli.streams import stream_argument
 from trio_extreme.cli.views import FORMAT_KEYS, ViewOptions, make_view, view_options
@@ -181,11 +181,5 @@ def _show(events: Sequence[Event], options: ViewOptions) -> bytes:
 
 def _why(event: Event) -> dict[str, object]:
     """What the group wrote down when it parked this."""
-    link = event if event.link is None else event.link
-    try:
-        noted = json.loads(link.metadata)
-    except (ValueError, RecursionError):
-        noted = None
-    if not isinstance(noted, dict):
-        noted = {}
-    return {"parked": link.number, "reason": noted.get("reason"), "added": noted.get("added")}
+    link = link_of(event)
+    return {"parked": link.number, **noted(link, "reason", "added")}

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from trio_extreme.events import Event, RecordedEvent
 
 # What is printed and nobody can choose: the server gives these anew.
-_IGNORED = {"stream", "number", "created", "position", "link", "retry_count", "parked", "reason", "added"}
+_IGNORED = {"stream", "number", "created", "position", "link", "retry_count"}
+_IGNORED |= {"parked", "listener", "error", "reason", "added"}
 _KNOWN = {"type", "id", "is_json"} | {
     f"{name}{kind}" for name in ("data", "metadata") for kind in ("", "_text", "_base64")
 }

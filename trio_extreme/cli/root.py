@@ -22,6 +22,7 @@ from trio_extreme.cli.group_admin import info, list_groups, replay_parked
 from trio_extreme.cli.groups import group_commands
 from trio_extreme.cli.importing import import_events
 from trio_extreme.cli.meta import meta
+from trio_extreme.cli.parked import parked
 from trio_extreme.cli.ping import ping
 from trio_extreme.cli.projecting import projection_commands
 from trio_extreme.cli.read import read
@@ -76,6 +77,7 @@ for _command in (
         group_commands,
         import_events,
         meta,
+        parked,
         ping,
         read,
     ),
