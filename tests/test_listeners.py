@@ -9,6 +9,7 @@ from collections import defaultdict
 from contextlib import closing
 from functools import partial
 from itertools import count
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,6 +48,7 @@ from trio_extreme import (
 )
 from trio_extreme.checkpoints import run_inline
 from trio_extreme.embedded import open_node
+from trio_extreme.progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -376,6 +378,60 @@ async def test_what_is_stored_has_all_before_it_finished(conn: Connection) -> No
         # A pause waits for all that was taken.
         assert await listener.pause() == 7
     assert store.stored[-1] == "7"
+
+
+async def test_one_stores_at_a_time_whoever_is_cancelled_or_fails(autojump_clock: MockClock) -> None:
+    store = SlowStore()
+    progress = Progress(store, "people", "people", 1, inf)
+    async with trio.open_nursery() as nursery:
+
+        async def keep(place: int, scope: trio.CancelScope) -> None:
+            with scope:
+                progress.move(place)
+                if place == 2:
+                    with pytest.raises(OSError, match="full"):
+                        await progress.keep()
+                else:
+                    await progress.keep()
+
+        scopes = [trio.CancelScope() for _ in range(5)]
+        for place, scope in enumerate(scopes):
+            nursery.start_soon(keep, place, scope)
+            await trio.sleep(0.1)
+        # The one that stores, and the first two that wait for it: each goes, and the next one has its turn.
+        store.broken = 1
+        scopes[1].cancel()
+        await trio.sleep(0.1)
+        scopes[0].cancel()
+    assert store.stored == ["4@people"]
+    assert (store.most, autojump_clock.current_time() < 30) == (1, True)
+    with trio.fail_after(20):
+        progress.move(5)
+        await progress.keep()
+    assert store.stored[-1] == "5@people"
+
+
+class SlowStore(MemoryCheckpoints):
+    """One that takes ten seconds, and counts how many store at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: list[str] = []
+        self.now = self.most = self.broken = 0
+
+    async def store(self, name: str, checkpoint: str) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        try:
+            await trio.sleep(10)
+            if self.broken:
+                self.broken -= 1
+                msg = "the disk is full"
+                raise OSError(msg)
+            await super().store(name, checkpoint)
+            self.stored.append(checkpoint)
+        finally:
+            self.now -= 1
 
 
 async def test_several_at_a_time_and_one_fails(conn: Connection) -> None:

@@ -75,7 +75,8 @@ class Progress:
         self._unstored = 0
         self._stored: int | Position | None = None
         # Of concurrent handlers.
-        self._turn = trio.Lock()
+        self._storing = False
+        self._turns = trio.lowlevel.ParkingLot()
         self._waiting: list[tuple[int | Position, trio.Event]] = []
         self._over = False
 
@@ -112,25 +113,25 @@ class Progress:
 
     async def keep(self) -> None:
         """Store it, if it is not."""
+        # A trio.Lock would cost more than to store in memory.
+        if self._storing:
+            await self._turns.park()
+        self._storing = True
         try:
-            # To wait for a lock that is free would cost more than to store in memory.
-            self._turn.acquire_nowait()
-        except trio.WouldBlock:
-            await self._turn.acquire()
-        try:
-            await self._store()
+            place, unstored = self.place, self._unstored
+            if place is not None and place != self._stored:
+                await self._checkpoints.store(self.name, text_of(place, self.stream))
+                self._stored = place
+            else:
+                await trio.lowlevel.checkpoint()
+            self._unstored -= unstored
+            self.deadline = inf
         finally:
-            self._turn.release()
-
-    async def _store(self) -> None:
-        place, unstored = self.place, self._unstored
-        if place is not None and place != self._stored:
-            await self._checkpoints.store(self.name, text_of(place, self.stream))
-            self._stored = place
-        else:
-            await trio.lowlevel.checkpoint()
-        self._unstored -= unstored
-        self.deadline = inf
+            # Whoever is unparked has the turn at once, and nobody gets in before.
+            if self._turns:
+                self._turns.unpark()
+            else:
+                self._storing = False
 
     async def reached(self, place: int | Position) -> None:
         """Wait until all up to here was handled. Raises `SubscriptionDropped` where the listener ends before."""
