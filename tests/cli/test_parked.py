@@ -141,6 +141,22 @@ def test_what_cannot_be_replayed_appends_nothing(cli: Cli, server: Server) -> No
     assert cli("read", "elsewhere").code == 1
 
 
+def test_whose_output_is_closed_is_told_how_far_it_came(
+    cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def write(_data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        raise BrokenPipeError
+
+    server.append("piped", NewEvent("Asked"))
+    server.append("piped-parked", NewEvent("$>", b"0@piped"), NewEvent("$>", b"0@piped"))
+    with monkeypatch.context() as patched:
+        patched.setattr(output, "write", write)
+        result = cli("parked", "piped-parked", "replay", "0", "1", "--to", "piped-retried")
+    assert (result.code, "after 1 link had been appended" in result.err) == (1, True), result.err
+    assert cli("read", "piped-retried", "--format", "%n ").out == "0 "
+
+
 def test_what_contradicts_itself_is_a_usage_error(cli: Cli) -> None:
     for arguments, why in (
         (("--to", "x"), "it is for replay"),
