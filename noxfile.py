@@ -113,6 +113,7 @@ def long(session: nox.Session) -> None:
     session.run("python", "tests/coverage_rules.py")
     session.run("python", "-m", "tests.simulation", "--minutes", "30", "--jobs", "2", "--at-least", "5000")
     session.run("python", "-m", "tests.simulation", "--minutes", "10", "--jobs", "2", "--persist")
+    session.run("python", "-m", "tests.simulation", "--minutes", "5", "--jobs", "2", "--cluster")
 
 
 @nox.session(python=LOWEST_PYTHON)

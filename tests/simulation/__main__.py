@@ -19,12 +19,16 @@ from itertools import count, islice, takewhile
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tests.simulation.bugs import BUGS, WITH_A_FILE, planted
+from tests.simulation.clusters import simulate_cluster
 from tests.simulation.pinning import pin
 from tests.simulation.report import command, report
 from tests.simulation.simulation import simulate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from tests.simulation.clusters import ClusterOutcome
+    from tests.simulation.simulation import Outcome
 
 _CHUNK = 5
 """Seeds handed to a process at a time."""
@@ -44,26 +48,31 @@ Judge: TypeAlias = "Callable[[list[int]], list[Verdict]]"
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 1 where a seed failed."""
     options = _parser().parse_args(arguments)
-    options.persist |= options.bug in WITH_A_FILE
     if options.pin:
         return not pin(options.jobs, _say)
+    kind = "cluster" if options.cluster else "persist" if options.persist or options.bug in WITH_A_FILE else ""
     if options.seed is not None:
         with planted(options.bug):
-            outcome = simulate(options.seed, persists=options.persist)
+            outcome = live(options.seed, kind)
         for line in report(outcome, options.bug, whole=options.trace):
             _say(line)
         return bool(outcome.problems)
-    return sweep(_seeds(options), options.bug, options.jobs, persists=options.persist)
+    return sweep(_seeds(options), options.bug, options.jobs, kind=kind)
 
 
-def sweep(seeds: Iterable[int], bug: str, jobs: int, *, persists: bool) -> int:
+def live(seed: int, kind: str) -> Outcome | ClusterOutcome:
+    """Run the day of this kind that a seed stands for."""
+    return simulate_cluster(seed) if kind == "cluster" else simulate(seed, persists=kind == "persist")
+
+
+def sweep(seeds: Iterable[int], bug: str, jobs: int, *, kind: str) -> int:
     """Run many; each that failed is told at once, and all at the end."""
     began, done, failed = time.monotonic(), 0, []
-    for verdict in _judge_all(seeds, partial(judge, bug, persists=persists), jobs):
+    for verdict in _judge_all(seeds, partial(judge, bug, kind=kind), jobs):
         done += 1
         if verdict.problems:
             failed.append(verdict)
-            _say(f"{command(verdict.seed, bug, persists=persists)}\n    {verdict.problems[0]}")
+            _say(f"{command(verdict.seed, bug, kind=kind)}\n    {verdict.problems[0]}")
         _show_progress(done, len(failed), time.monotonic() - began)
     _summarize(failed, done, time.monotonic() - began)
     return bool(failed)
@@ -85,10 +94,10 @@ def _some(seeds: Iterator[int]) -> list[int]:
     return list(islice(seeds, _CHUNK))
 
 
-def judge(bug: str, seeds: Iterable[int], *, persists: bool) -> list[Verdict]:
+def judge(bug: str, seeds: Iterable[int], *, kind: str) -> list[Verdict]:
     """Some runs, in a process that has many to do."""
     with planted(bug):
-        return [Verdict(seed, simulate(seed, persists=persists).problems) for seed in seeds]
+        return [Verdict(seed, live(seed, kind).problems) for seed in seeds]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -102,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, help="run seeds for so long instead …")
     parser.add_argument("--at-least", type=int, default=0, help="… and until there are so many")
     parser.add_argument("--persist", action="store_true", help="keep the node's log in a file: other days")
+    parser.add_argument("--cluster", action="store_true", help="days of a cluster: others again")
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
     parser.add_argument("--pin", action="store_true", help="find seeds for all planted bugs, and write them down")
     parser.add_argument("--bug", default="", choices=["", *BUGS], metavar="NAME", help=f"one of {', '.join(BUGS)}")

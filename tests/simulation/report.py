@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.simulation.clusters import ClusterOutcome
     from tests.simulation.simulation import Outcome
 
 _BEFORE, _AFTER = 300, 30
@@ -15,13 +16,13 @@ _LONGEST = 240
 """Characters of a line."""
 
 
-def command(seed: int, bug: str = "", *, persists: bool = False) -> str:
-    """What repeats a run."""
-    options = (" --persist" if persists else "") + (f" --bug {bug}" if bug else "")
+def command(seed: int, bug: str = "", *, kind: str = "") -> str:
+    """What repeats a run, of days of this kind."""
+    options = (f" --{kind}" if kind else "") + (f" --bug {bug}" if bug else "")
     return f"python -m tests.simulation --seed {seed}{options}"
 
 
-def report(outcome: Outcome, bug: str = "", *, whole: bool = False) -> Iterator[str]:
+def report(outcome: Outcome | ClusterOutcome, bug: str = "", *, whole: bool = False) -> Iterator[str]:
     """The lines of a report; `whole` has all of the trace."""
     trace = outcome.trace
     middle = len(trace) if trace.first_problem_at is None else trace.first_problem_at
@@ -30,5 +31,5 @@ def report(outcome: Outcome, bug: str = "", *, whole: bool = False) -> Iterator[
         yield from (line[:_LONGEST] for line in trace.lines(start, end))
     yield from (f"PROBLEM: {problem}" for problem in outcome.problems)
     found = f"{len(outcome.problems)} problems" if outcome.problems else "nothing is wrong"
-    again = command(outcome.seed, bug, persists=outcome.persists)
+    again = command(outcome.seed, bug, kind=outcome.kind)
     yield f"seed {outcome.seed}: {found}; {len(trace)} entries, {trace.digest()[:16]}; {again}"

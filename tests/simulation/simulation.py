@@ -16,6 +16,7 @@ clock that jumps, and is the same each time.
 | `disk` | what a node with a file waits for |
 | `truth`, `checker` | what the node really holds; what must be true of all the others then |
 | `trace`, `report` | all that happened; what is shown of it |
+| `clusters` | days of a cluster, which have next to nothing of this but the way to repeat them |
 | `planting`, `bugs…` | the library broken on purpose |
 | `seeds`, `pinning` | the seeds that find that, and those that ever failed |
 | `unlucky` | what has to happen |
@@ -88,6 +89,11 @@ class Outcome(NamedTuple):
     problems: list[str]
     trace: Trace
     persists: bool
+
+    @property
+    def kind(self) -> str:
+        """What the command line calls days like this one."""
+        return "persist" if self.persists else ""
 
 
 def simulate(seed: int, *, persists: bool = False) -> Outcome:
