@@ -114,6 +114,7 @@ def long(session: nox.Session) -> None:
     session.run("python", "-m", "tests.simulation", "--minutes", "30", "--jobs", "2", "--at-least", "5000")
     session.run("python", "-m", "tests.simulation", "--minutes", "10", "--jobs", "2", "--persist")
     session.run("python", "-m", "tests.simulation", "--minutes", "5", "--jobs", "2", "--cluster")
+    session.run("python", "-m", "tests.simulation", "--minutes", "2", "--jobs", "2", "--listen")
 
 
 @nox.session(python=LOWEST_PYTHON)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from tests.simulation.bugs import BUGS, WITH_A_FILE, planted
 from tests.simulation.clusters import simulate_cluster
+from tests.simulation.listening import simulate_listeners
 from tests.simulation.pinning import pin
 from tests.simulation.report import command, report
 from tests.simulation.simulation import simulate
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tests.simulation.clusters import ClusterOutcome
+    from tests.simulation.listening import ListeningOutcome
     from tests.simulation.simulation import Outcome
 
 _CHUNK = 5
@@ -50,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.pin:
         return not pin(options.jobs, _say)
-    kind = "cluster" if options.cluster else "persist" if options.persist or options.bug in WITH_A_FILE else ""
+    kind = options.kind or ("persist" if options.bug in WITH_A_FILE else "")
     if options.seed is not None:
         with planted(options.bug):
             outcome = live(options.seed, kind)
@@ -60,9 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
     return sweep(_seeds(options), options.bug, options.jobs, kind=kind)
 
 
-def live(seed: int, kind: str) -> Outcome | ClusterOutcome:
+def live(seed: int, kind: str) -> Outcome | ClusterOutcome | ListeningOutcome:
     """Run the day of this kind that a seed stands for."""
-    return simulate_cluster(seed) if kind == "cluster" else simulate(seed, persists=kind == "persist")
+    others = {"cluster": simulate_cluster, "listen": simulate_listeners}
+    return others[kind](seed) if kind in others else simulate(seed, persists=kind == "persist")
 
 
 def sweep(seeds: Iterable[int], bug: str, jobs: int, *, kind: str) -> int:
@@ -110,8 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--minutes", type=float, help="run seeds for so long instead …")
     parser.add_argument("--at-least", type=int, default=0, help="… and until there are so many")
-    parser.add_argument("--persist", action="store_true", help="keep the node's log in a file: other days")
-    parser.add_argument("--cluster", action="store_true", help="days of a cluster: others again")
+    kinds = parser.add_mutually_exclusive_group()
+    for kind, words in (
+        ("persist", "days on which the node keeps its log in a file"),
+        ("cluster", "days of a cluster"),
+        ("listen", "days of listeners"),
+    ):
+        kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, default="", help=words)
     parser.add_argument("--jobs", type=int, default=1, help="processes (1)")
     parser.add_argument("--pin", action="store_true", help="find seeds for all planted bugs, and write them down")
     parser.add_argument("--bug", default="", choices=["", *BUGS], metavar="NAME", help=f"one of {', '.join(BUGS)}")

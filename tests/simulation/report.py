@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.simulation.clusters import ClusterOutcome
+    from tests.simulation.listening import ListeningOutcome
     from tests.simulation.simulation import Outcome
 
 _BEFORE, _AFTER = 300, 30
@@ -22,7 +23,9 @@ def command(seed: int, bug: str = "", *, kind: str = "") -> str:
     return f"python -m tests.simulation --seed {seed}{options}"
 
 
-def report(outcome: Outcome | ClusterOutcome, bug: str = "", *, whole: bool = False) -> Iterator[str]:
+def report(
+    outcome: Outcome | ClusterOutcome | ListeningOutcome, bug: str = "", *, whole: bool = False
+) -> Iterator[str]:
     """The lines of a report; `whole` has all of the trace."""
     trace = outcome.trace
     middle = len(trace) if trace.first_problem_at is None else trace.first_problem_at

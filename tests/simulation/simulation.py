@@ -16,7 +16,7 @@ clock that jumps, and is the same each time.
 | `disk` | what a node with a file waits for |
 | `truth`, `checker` | what the node really holds; what must be true of all the others then |
 | `trace`, `report` | all that happened; what is shown of it |
-| `clusters` | days of a cluster, which have next to nothing of this but the way to repeat them |
+| `clusters`, `listening` | days of a cluster, and of listeners, which share little but the way to repeat them |
 | `planting`, `bugs…` | the library broken on purpose |
 | `seeds`, `pinning` | the seeds that find that, and those that ever failed |
 | `unlucky` | what has to happen |
