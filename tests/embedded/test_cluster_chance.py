@@ -153,7 +153,7 @@ def test_nothing_that_was_acknowledged_or_seen_is_ever_lost(seed: int, size: int
     life = live(seed, size, SECONDS)
     witness = life.witness
     assert len(life.history) > SECONDS / 3
-    assert len(witness.acknowledged) > SECONDS
+    assert len(witness.acknowledged) > SECONDS / 3
     assert len(life.ends) == 1
     (log, *others) = life.logs
     assert others == [log] * (size - 1)

@@ -106,11 +106,10 @@ async def test_who_has_sent_something_in_a_pause_is_alive(node: Node) -> None:
     talk = await talk_to(node)
     with node.faults.pause(10):
         await talk.tell(Command.PING, b"echo")
-        # Some servers ask for a sign of life all the same.
-        pong, *others = await talk.hear_for(11)
-        assert pong is not None
-        assert pong.command == Command.PONG
-        assert None not in others
+        # Some servers ask for a sign of life all the same, before or after.
+        heard = [reply and reply.command for reply in await talk.hear_for(11)]
+        assert Command.PONG in heard
+        assert None not in heard
 
 
 async def test_a_page_half_sent_stops_in_a_pause(node: Node) -> None:
