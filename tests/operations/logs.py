@@ -101,5 +101,13 @@ def some_log(gaps: list[tuple[int, int]]) -> list[Position]:
     return places
 
 
+def with_transaction(places: Sequence[Position], count: int) -> int:
+    """So many events, and the rest of the transaction that the last of them is in.
+
+    A transaction shows as a whole: servers read it when they read its commit.
+    """
+    return count + len([place for place in places[count:] if count and place.commit == places[count - 1].commit])
+
+
 LOGS = st.lists(st.tuples(st.integers(0, 2), st.sampled_from([0, 0, 1, 3])), max_size=15).map(some_log)
 """Places of all that a log has."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.answers import record
-from tests.operations.logs import LOGS, START, Choices, Log, asked, at, places_of
+from tests.operations.logs import LOGS, START, Choices, Log, asked, at, places_of, with_transaction
 from trio_extreme.filters import Filter
 from trio_extreme.operations.filtered_following import FilteredLogTrack
 from trio_extreme.operations.reading import LogPage
@@ -400,12 +400,12 @@ def test_each_event_that_matches_once(data: st.DataObject, places: list[Position
 
 def follow(choose: Choices, log: FilteredLog, follower: Follower, written: int) -> None:
     """One session: pages, a confirmation of what is written by then, the rest of it, and what is written later."""
-    log.visible = written
+    log.visible = with_transaction(log.places, written)
     follower.new_session()
     if choose.flag():
         follower.take_page()
     # The last records are those that may be shown late.
-    log.visible = max(0, written - choose.number(0, 3))
+    log.visible = with_transaction(log.places, max(0, written - choose.number(0, 3)))
     horizon = log.places[written - 1].commit if written else -1
     follower.subscribe(horizon)
     follower.read_to_end()

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from tests.answers import record
-from tests.operations.logs import LOGS, START, Choices, Log, asked, at, places_of
+from tests.operations.logs import LOGS, START, Choices, Log, asked, at, places_of, with_transaction
 from trio_extreme.errors import StreamDeleted
 from trio_extreme.events import Events, LogEvent, PushedEvent
 from trio_extreme.operations.following import LogTrack, StreamTrack
@@ -630,11 +630,6 @@ def test_each_event_of_the_log_once(data: st.DataObject, places: list[Position])
             read += places_of(new)
     read += read_to_end(choose, log, track)
     assert read == places[begin + 1 :]
-
-
-def with_transaction(places: list[Position], count: int) -> int:
-    """So many events, and the rest of the transaction that the last of them is in."""
-    return count + len([place for place in places[count:] if count and place.commit == places[count - 1].commit])
 
 
 def read_to_end(choose: Choices, log: Log, track: LogTrack) -> list[Position]:
