@@ -6,7 +6,6 @@ In Elixir it was
       use Extreme.Listener
 
       def get_last_event(stream), do: MyApp.Repo.last_event(stream)
-
       def process_push(push, _stream) do
         handle(push.event.event_type, push.event.data)
         {:ok, MyApp.Repo.save_last_event(push.event.event_number)}
