@@ -68,7 +68,8 @@ class Overseer:
 
         def note(consumer: Consumer, message: Message) -> bool:
             sent = push(consumer, message)
-            if sent:
+            # A fault that loses what is sent takes the consumer out of the group before this returns.
+            if sent and consumer in self._out:
                 self._pushed(consumer, message)
             return sent
 
