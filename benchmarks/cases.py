@@ -50,7 +50,7 @@ WORKS = (
         EVENTS,
         bare.acked,
         (
-            Way("batches(), ack(*batch)", library.acked_batches, 0.75),
+            Way("batches(), ack(batch)", library.acked_batches, 0.75),
             Way("async for, ack(event)", library.acked_events, 0.6),
             Way("async for, auto_ack", library.auto_acked_events, None),
         ),

@@ -69,7 +69,7 @@ async def acked_batches(port: int, events: int) -> float:
                 for event in batch:
                     numbers += event.number
                     size += len(event.data)
-                await subscription.ack(*batch)
+                await subscription.ack(batch)
                 seen += len(batch)
                 if seen == events:
                     break

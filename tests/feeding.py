@@ -10,6 +10,7 @@ import trio
 
 from tests.answers import confirm
 from tests.lost import asked
+from tests.runs import frames_of
 from trio_extreme.mailbox import Mailbox
 from trio_extreme.operations.subscribing import Subscribe
 from trio_extreme.wire.commands import Command
@@ -38,7 +39,7 @@ class Feed:
 
     async def take(self) -> list[int]:
         """The commands of the frames that came."""
-        return [frame[0] for frame in await self.mailbox.take()]
+        return [frame[0] for frame in frames_of(await self.mailbox.take())]
 
 
 async def open_feed(conn: Connection, *, lasting: bool = True, stream: str = "s", **options: Any) -> Feed:

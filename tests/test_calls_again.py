@@ -351,6 +351,6 @@ async def test_an_answer_in_time_is_no_expired_attempt(nursery: trio.Nursery) ->
         append = Call(nursery, conn.append, "s", new_events(1))
         request = await peer.receive()
         (slot,) = conn._engine.calls._calls
-        slot.deliver([(WRITE_DONE, 0, request.correlation, written().SerializeToString())])
+        slot.deliver((WRITE_DONE, 0, request.correlation, [written().SerializeToString()]))
         expire_attempts(conn)
         assert (await append.value()).last == 0

@@ -197,7 +197,7 @@ async def test_left_when_the_answer_is_just_there(moment: str, nursery: trio.Nur
         request = await reach(peer, moment)
         (slot,) = conn._engine.calls._calls
         answer = (CONFIRMATION, confirmed(0)) if moment == "the confirmation" else (READ_COMPLETED, page([0], 1))
-        slot.deliver([(answer[0], 0, request.correlation, answer[1].SerializeToString())])
+        slot.deliver((answer[0], 0, request.correlation, [answer[1].SerializeToString()]))
         await events.__aexit__(None, None, None)
         assert (await waiting.error()).reason is DropReason.LEFT
         assert_nothing_left(conn)

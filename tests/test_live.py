@@ -222,7 +222,7 @@ async def test_its_time_is_over_when_it_was_just_confirmed(nursery: trio.Nursery
         request = await peer.receive(SUBSCRIBE)
         calls = conn._engine.calls
         (slot,) = calls._calls
-        slot.deliver([(CONFIRMATION, 0, request.correlation, confirmed().SerializeToString())])
+        slot.deliver((CONFIRMATION, 0, request.correlation, [confirmed().SerializeToString()]))
         calls._expire(slot, slot.deadline)
         await entering.value()
         peer.send_bytes(pushed(request, 5))

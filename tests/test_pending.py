@@ -11,6 +11,7 @@ import pytest
 from tests import grouping
 from tests.answers import Drop, appeared, confirmed, dropped
 from tests.grouping import handed
+from tests.runs import deliver, frames_of
 from trio_extreme.errors import ConnectionLost, FrameTooLarge, OperationTimedOut, OutcomeUnknown, ProtocolError
 from trio_extreme.mailbox import Mailbox
 from trio_extreme.operations.persistent import Connect
@@ -22,6 +23,8 @@ from trio_extreme.wire.framing import NO_CORRELATION, SKIPPED, Frame, FrameBuffe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trio_extreme.wire.framing import Run
 
 ID = bytes(range(16))
 LOST = ConnectionLost("gone")
@@ -58,6 +61,10 @@ def subscription(on_interrupted: Callable[[SubscriptionSlot], None] | None = Non
     slot = SubscriptionSlot(Subscribe("s", resolve_links=False), b"", 30, box, on_interrupted=on_interrupted)
     slot.renew(ID)
     return slot
+
+
+def answer_of(frame: Frame) -> tuple[int, bytes]:
+    return frame[0], frame[3]
 
 
 class Lasting:
@@ -118,15 +125,15 @@ async def test_of_two_answers_the_first_counts() -> None:
     slot = ping()
     slot.renew(ID)
     assert not slot.event.is_set()
-    slot.deliver([pong(1), pong(2)])
-    slot.deliver([pong(3)])
-    assert slot.answer == pong(1)
+    deliver(slot, [pong(1), pong(2)])
+    deliver(slot, [pong(3)])
+    assert slot.answer == answer_of(pong(1))
     assert slot.event.is_set()
 
 
 async def test_an_answer_counts_against_a_later_failure() -> None:
     slot = ping()
-    slot.deliver([pong()])
+    deliver(slot, [pong()])
     slot.fail(LOST)
     assert slot.error is None
 
@@ -152,7 +159,7 @@ async def test_a_value_that_was_found_out_otherwise() -> None:
 
 async def test_what_is_found_out_comes_too_late_for_an_answer_or_an_error() -> None:
     answered: Slot[Any] = ping()
-    answered.deliver([pong()])
+    deliver(answered, [pong()])
     failed: Slot[Any] = ping()
     failed.fail(LOST)
     for slot in (answered, failed):
@@ -185,7 +192,7 @@ async def test_who_waits_over_several_attempts_is_woken_by_the_last() -> None:
     for _ in range(3):
         slot.renew(ID)
     assert slot.event is waiting
-    slot.deliver([pong()])
+    deliver(slot, [pong()])
     assert waiting.is_set()
 
 
@@ -198,7 +205,7 @@ async def test_what_one_attempt_leaves_to_the_next() -> None:
 
 async def test_an_answer_above_the_limit_is_a_failure() -> None:
     slot = ping()
-    slot.deliver([skipped(), pong()])
+    deliver(slot, [skipped(), pong()])
     assert slot.event.is_set()
     assert isinstance(slot.error, FrameTooLarge)
     assert (slot.error.size, slot.error.limit) == (1018, 100)
@@ -206,7 +213,7 @@ async def test_an_answer_above_the_limit_is_a_failure() -> None:
 
 async def test_a_command_that_only_looks_like_a_skipped_frame() -> None:
     with pytest.raises(ProtocolError, match="0x00"):
-        ping().deliver([(SKIPPED, 0, ID, b"")])
+        deliver(ping(), [(SKIPPED, 0, ID, b"")])
 
 
 # --- its place behind the door
@@ -233,17 +240,17 @@ async def test_its_place_is_given_back_once(how: str) -> None:
     keeper = Doorkeeper()
     slot = keeper.let_in()
     if how == "answer":
-        slot.deliver([pong()])
+        deliver(slot, [pong()])
     elif how == "failure":
         slot.fail(LOST)
     elif how == "too large":
-        slot.deliver([skipped()])
+        deliver(slot, [skipped()])
     elif how == "found out":
         slot.resolve(None)
     else:
         slot.leave()
     assert (keeper.left, slot.inside) == (1, False)
-    slot.deliver([pong()])
+    deliver(slot, [pong()])
     slot.fail(LOST)
     slot.leave()
     assert keeper.left == 1
@@ -262,7 +269,7 @@ async def test_a_subscription_gives_its_place_back_when_it_is_confirmed() -> Non
     box = Mailbox(10, 1000, lambda: None)
     slot = SubscriptionSlot(Subscribe("s", resolve_links=False), b"", 30, box, keeper.leave)
     slot.inside = True
-    slot.deliver([CONFIRMATION, EVENT])
+    deliver(slot, [CONFIRMATION, EVENT])
     assert keeper.left == 1
     slot.fail(LOST)
     assert keeper.left == 1
@@ -279,10 +286,10 @@ async def test_a_request_holds_nothing_at_the_server() -> None:
 
 async def test_events_may_follow_their_confirmation_at_once() -> None:
     slot = subscription()
-    slot.deliver([CONFIRMATION, EVENT, EVENT])
-    slot.deliver([EVENT])
-    assert slot.answer == CONFIRMATION
-    assert await slot.mailbox.take() == [EVENT] * 3
+    deliver(slot, [CONFIRMATION, EVENT, EVENT])
+    deliver(slot, [EVENT])
+    assert slot.answer == answer_of(CONFIRMATION)
+    assert frames_of(await slot.mailbox.take()) == [EVENT] * 3
 
 
 def group() -> tuple[SubscriptionSlot, list[Any]]:
@@ -300,11 +307,11 @@ class Telling:
     def __init__(self, told: list[Any]) -> None:
         self._told = told
 
-    def opened(self, frame: Frame, *, again: bool) -> None:
-        self._told.append(("opened", frame, again))
+    def opened(self, run: Run, *, again: bool) -> None:
+        self._told.append(("opened", frames_of([run])[0], again))
 
-    def put(self, frames: list[Frame]) -> None:
-        self._told.append(frames)
+    def put(self, run: Run) -> None:
+        self._told.append(frames_of([run]))
 
     def interrupted(self) -> None:
         self._told.append("interrupted")
@@ -321,14 +328,14 @@ TAKEN_ON = frame(Command.PERSISTENT_SUBSCRIPTION_CONFIRMATION, grouping.confirme
 async def test_events_of_a_group_may_come_before_their_confirmation(chunks: list[list[Frame]]) -> None:
     slot, told = group()
     for chunk in chunks:
-        slot.deliver(chunk)
+        deliver(slot, chunk)
     assert told == [[HANDED], ("opened", TAKEN_ON, False), [HANDED]]
-    assert slot.answer == TAKEN_ON
+    assert slot.answer == answer_of(TAKEN_ON)
 
 
 async def test_only_events_are_no_answer() -> None:
     slot, told = group()
-    slot.deliver([HANDED, HANDED])
+    deliver(slot, [HANDED, HANDED])
     assert told == [[HANDED, HANDED]]
     assert slot.answer is None
     assert not slot.event.is_set()
@@ -336,18 +343,18 @@ async def test_only_events_are_no_answer() -> None:
 
 async def test_what_came_early_belongs_to_its_attempt() -> None:
     slot, told = group()
-    slot.deliver([HANDED])
+    deliver(slot, [HANDED])
     slot.renew(ID)
-    slot.deliver([TAKEN_ON])
+    deliver(slot, [TAKEN_ON])
     assert told == [[HANDED], "interrupted", ("opened", TAKEN_ON, False)]
 
 
 async def test_its_inbox_is_told_of_each_interruption() -> None:
     slot, told = group()
-    slot.deliver([TAKEN_ON])
-    slot.deliver([HANDED, UNSUBSCRIBED])
+    deliver(slot, [TAKEN_ON])
+    deliver(slot, [HANDED, UNSUBSCRIBED])
     slot.renew(ID)
-    slot.deliver([TAKEN_ON])
+    deliver(slot, [TAKEN_ON])
     slot.interrupt()
     opened, again = ("opened", TAKEN_ON, False), ("opened", TAKEN_ON, True)
     assert told == [opened, [HANDED], "interrupted", slot, "interrupted", again, "interrupted"]
@@ -356,25 +363,25 @@ async def test_its_inbox_is_told_of_each_interruption() -> None:
 async def test_drops_in_a_row_are_counted() -> None:
     slot, _ = group()
     for drops in (1, 2, 3):
-        slot.deliver([TAKEN_ON, UNSUBSCRIBED])
+        deliver(slot, [TAKEN_ON, UNSUBSCRIBED])
         assert slot.drops == drops
         slot.renew(ID)
-    slot.deliver([TAKEN_ON, HANDED, UNSUBSCRIBED])
+    deliver(slot, [TAKEN_ON, HANDED, UNSUBSCRIBED])
     assert slot.drops == 1
     slot.renew(ID)
-    slot.deliver([TAKEN_ON, HANDED])
+    deliver(slot, [TAKEN_ON, HANDED])
     assert slot.drops == 0
 
 
 async def test_a_frame_above_the_limit_has_its_place_among_the_events() -> None:
     slot = subscription()
-    slot.deliver([CONFIRMATION, EVENT, skipped()])
-    assert await slot.mailbox.take() == [EVENT, skipped()]
+    deliver(slot, [CONFIRMATION, EVENT, skipped()])
+    assert frames_of(await slot.mailbox.take()) == [EVENT, skipped()]
 
 
 async def test_a_confirmation_alone_is_no_event() -> None:
     slot = subscription()
-    slot.deliver([CONFIRMATION])
+    deliver(slot, [CONFIRMATION])
     assert (slot.mailbox.events, slot.event.is_set()) == (0, True)
 
 
@@ -383,22 +390,22 @@ async def test_what_a_subscription_holds() -> None:
     assert not slot.holds
     slot.sent = True
     assert slot.holds
-    slot.deliver([CONFIRMATION])
+    deliver(slot, [CONFIRMATION])
     assert slot.holds
     refused = subscription()
     refused.sent = True
-    refused.deliver([frame(Command.SUBSCRIPTION_DROPPED, confirmed())])
+    deliver(refused, [frame(Command.SUBSCRIPTION_DROPPED, confirmed())])
     assert not refused.holds
-    slot.deliver([EVENT, frame(Command.SUBSCRIPTION_DROPPED, confirmed())])
+    deliver(slot, [EVENT, frame(Command.SUBSCRIPTION_DROPPED, confirmed())])
     assert not slot.holds
 
 
 async def test_a_confirmed_subscription_fails_at_its_consumer() -> None:
     slot = subscription()
-    slot.deliver([CONFIRMATION, EVENT])
+    deliver(slot, [CONFIRMATION, EVENT])
     slot.fail(LOST)
     assert slot.error is None
-    assert await slot.mailbox.take() == [EVENT]
+    assert frames_of(await slot.mailbox.take()) == [EVENT]
     with pytest.raises(ConnectionLost):
         await slot.mailbox.take()
 
@@ -408,23 +415,23 @@ async def test_an_attempt_to_subscribe_that_failed_leaves_the_mailbox_for_the_ne
     slot.fail(LOST)
     assert slot.error is LOST
     slot.renew(ID)
-    slot.deliver([CONFIRMATION, EVENT])
-    assert await slot.mailbox.take() == [EVENT]
+    deliver(slot, [CONFIRMATION, EVENT])
+    assert frames_of(await slot.mailbox.take()) == [EVENT]
 
 
 async def test_a_refusal_is_no_event_and_nothing_follows_it() -> None:
     for first in (DENIED, pong()):
         slot = subscription()
-        slot.deliver([first, EVENT])
-        slot.deliver([EVENT])
-        assert slot.answer == first
+        deliver(slot, [first, EVENT])
+        deliver(slot, [EVENT])
+        assert slot.answer == answer_of(first)
         assert not slot.is_open
         assert slot.mailbox.events == 0
 
 
 async def test_a_confirmation_above_the_limit_fails_the_attempt() -> None:
     slot = subscription()
-    slot.deliver([skipped(), EVENT])
+    deliver(slot, [skipped(), EVENT])
     assert isinstance(slot.error, FrameTooLarge)
     assert slot.mailbox.events == 0
 
@@ -433,19 +440,19 @@ async def test_a_confirmation_above_the_limit_fails_the_attempt() -> None:
 async def test_a_confirmation_that_comes_twice(chunks: list[list[Frame]]) -> None:
     slot = subscription()
     for chunk in chunks:
-        slot.deliver(chunk)
-    assert await slot.mailbox.take() == [EVENT]
+        deliver(slot, chunk)
+    assert frames_of(await slot.mailbox.take()) == [EVENT]
 
 
 @pytest.mark.parametrize("chunk", [[EVENT, UNSUBSCRIBED], [EVENT, UNSUBSCRIBED, UNSUBSCRIBED]], ids=["once", "twice"])
 async def test_what_the_server_ended_ends_with_the_drop(chunk: list[Frame]) -> None:
     """Why, its consumer finds out, after the events before it; what comes behind it means nothing."""
     slot = subscription()
-    slot.deliver([CONFIRMATION, *chunk])
+    deliver(slot, [CONFIRMATION, *chunk])
     assert slot.dropped
-    slot.deliver([EVENT])
-    slot.deliver([DENIED])
-    assert await slot.mailbox.take() == [EVENT, UNSUBSCRIBED]
+    deliver(slot, [EVENT])
+    deliver(slot, [DENIED])
+    assert frames_of(await slot.mailbox.take()) == [EVENT, UNSUBSCRIBED]
     assert slot.mailbox.events == 0
 
 
@@ -459,19 +466,19 @@ async def test_what_lasts() -> None:
 
 async def test_a_server_that_stops_interrupts_it() -> None:
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION, EVENT, UNSUBSCRIBED])
+    deliver(lasting.slot, [CONFIRMATION, EVENT, UNSUBSCRIBED])
     assert lasting.interruptions == [lasting.slot]
     assert lasting.slot.interrupted
     assert not lasting.slot.is_open
     # Its consumer is told by the next confirmation.
-    assert await lasting.box.take() == [EVENT]
+    assert frames_of(await lasting.box.take()) == [EVENT]
     assert not lasting.box.ended
 
 
 async def test_a_drop_alone_interrupts_it_too() -> None:
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION])
-    lasting.slot.deliver([UNSUBSCRIBED])
+    deliver(lasting.slot, [CONFIRMATION])
+    deliver(lasting.slot, [UNSUBSCRIBED])
     assert lasting.interruptions == [lasting.slot]
     assert lasting.box.events == 0
 
@@ -479,16 +486,16 @@ async def test_a_drop_alone_interrupts_it_too() -> None:
 @pytest.mark.parametrize("drop", [DENIED, (Command.SUBSCRIPTION_DROPPED, 0, ID, b"\xff")], ids=["denied", "garbage"])
 async def test_another_drop_is_its_end(drop: Frame) -> None:
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION, EVENT, drop])
+    deliver(lasting.slot, [CONFIRMATION, EVENT, drop])
     assert lasting.interruptions == []
-    assert await lasting.box.take() == [EVENT, drop]
+    assert frames_of(await lasting.box.take()) == [EVENT, drop]
 
 
 async def test_dropped_again_and_again_it_is_interrupted_once() -> None:
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION, UNSUBSCRIBED, UNSUBSCRIBED])
-    lasting.slot.deliver([UNSUBSCRIBED])
-    lasting.slot.deliver([EVENT])
+    deliver(lasting.slot, [CONFIRMATION, UNSUBSCRIBED, UNSUBSCRIBED])
+    deliver(lasting.slot, [UNSUBSCRIBED])
+    deliver(lasting.slot, [EVENT])
     assert lasting.interruptions == [lasting.slot]
     assert lasting.box.events == 0
 
@@ -496,46 +503,46 @@ async def test_dropped_again_and_again_it_is_interrupted_once() -> None:
 async def test_its_first_confirmation_is_for_its_caller_and_later_ones_for_its_consumer() -> None:
     """A confirmation stands just where a gap may be."""
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION, EVENT])
+    deliver(lasting.slot, [CONFIRMATION, EVENT])
     lasting.open_anew()
     assert not lasting.slot.is_open
-    lasting.slot.deliver([CONFIRMATION, ANOTHER])
+    deliver(lasting.slot, [CONFIRMATION, ANOTHER])
     assert lasting.slot.is_open
-    assert await lasting.box.take() == [EVENT, CONFIRMATION, ANOTHER]
+    assert frames_of(await lasting.box.take()) == [EVENT, CONFIRMATION, ANOTHER]
 
 
 async def test_opened_anew_after_a_server_that_stopped() -> None:
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION, EVENT, UNSUBSCRIBED])
+    deliver(lasting.slot, [CONFIRMATION, EVENT, UNSUBSCRIBED])
     lasting.slot.renew(ID)
-    lasting.slot.deliver([CONFIRMATION, ANOTHER])
+    deliver(lasting.slot, [CONFIRMATION, ANOTHER])
     assert lasting.slot.is_open
-    assert await lasting.box.take() == [EVENT, CONFIRMATION, ANOTHER]
+    assert frames_of(await lasting.box.take()) == [EVENT, CONFIRMATION, ANOTHER]
 
 
 async def test_opened_anew_again_and_again_without_an_event_there_is_one_gap() -> None:
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION, EVENT])
+    deliver(lasting.slot, [CONFIRMATION, EVENT])
     for _ in range(3):
         lasting.open_anew()
-        lasting.slot.deliver([CONFIRMATION])
-    assert await lasting.box.take() == [EVENT, CONFIRMATION]
+        deliver(lasting.slot, [CONFIRMATION])
+    assert frames_of(await lasting.box.take()) == [EVENT, CONFIRMATION]
 
 
 @pytest.mark.parametrize("refusal", [DENIED, UNSUBSCRIBED, pong()], ids=["denied", "unsubscribed", "nonsense"])
 async def test_a_refusal_to_open_it_anew_is_no_confirmation(refusal: Frame) -> None:
     lasting = Lasting()
-    lasting.slot.deliver([CONFIRMATION])
+    deliver(lasting.slot, [CONFIRMATION])
     lasting.open_anew()
-    lasting.slot.deliver([refusal])
-    assert lasting.slot.answer == refusal
+    deliver(lasting.slot, [refusal])
+    assert lasting.slot.answer == answer_of(refusal)
     assert (lasting.interruptions, lasting.box.events) == ([], 0)
 
 
 async def test_two_consumers_get_an_error_each() -> None:
     errors = []
     for slot in (subscription(), subscription()):
-        slot.deliver([CONFIRMATION])
+        deliver(slot, [CONFIRMATION])
         slot.fail(LOST)
         with pytest.raises(ConnectionLost) as info:
             await slot.mailbox.take()
@@ -583,7 +590,7 @@ async def test_what_the_server_ended_it_holds_no_more() -> None:
     mailbox = Mailbox(10, 1000, lambda: None)
     slot = SubscriptionSlot(Subscribe("s", resolve_links=True), b"", 30, mailbox)
     slot.sent = True
-    slot.deliver([(Command.SUBSCRIPTION_CONFIRMATION, 0, ID, b"")])
+    deliver(slot, [(Command.SUBSCRIPTION_CONFIRMATION, 0, ID, b"")])
     assert slot.holds
-    slot.deliver([(Command.SUBSCRIPTION_DROPPED, 0, ID, b"")])
+    deliver(slot, [(Command.SUBSCRIPTION_DROPPED, 0, ID, b"")])
     assert not slot.holds

@@ -16,6 +16,7 @@ from tests.grouping import (
     acked,
     block_writer,
     handed,
+    id_of,
     open_on,
     opened,
     play,
@@ -59,6 +60,50 @@ async def test_acks_are_joined_until_the_next_write() -> None:
         await settle()
         assert said(group.peer)[1:] == [("ack", list(range(10, 20)))]
         assert group.held == (0, 0, 0)
+
+
+async def test_a_list_is_acked_as_it_came() -> None:
+    async with opened(in_flight=10, then=range(4)) as group:
+        batch = await anext(group.events.batches())
+        await group.events.ack(batch)
+        await settle()
+        assert said(group.peer) == [("ack", [0, 1, 2, 3])]
+        # Once more means nothing.
+        await group.events.ack(batch)
+        assert group.held == (0, 0, 4)
+
+
+async def test_a_part_of_a_list_and_the_rest() -> None:
+    async with opened(in_flight=10, then=range(6)) as group:
+        batch = await anext(group.events.batches())
+        await group.events.ack(batch[1:3])
+        await group.events.nak(batch[4:], action=NakAction.PARK)
+        # What was said of some of it stays.
+        await group.events.ack(batch)
+        await settle()
+        assert said(group.peer) == [("ack", [1, 2, 0, 3]), (NakAction.PARK, "", [4, 5])]
+        assert group.held == (0, 0, 4)
+
+
+async def test_lists_and_events_together() -> None:
+    async with opened(in_flight=10, then=range(4)) as group:
+        first, *others = await anext(group.events.batches())
+        await group.events.ack(others, first)
+        await settle()
+        assert said(group.peer) == [("ack", [1, 2, 3, 0])]
+
+
+async def test_a_list_in_which_two_have_one_id() -> None:
+    """A stream may hold an id twice. The server knows them by their ids alone, and so one ack is for both."""
+    async with opened(in_flight=10) as group:
+        await group.push(1)
+        await group.push(2, id=id_of(1))
+        batch = await anext(group.events.batches())
+        assert [event.number for event in batch] == [1, 2]
+        await group.events.ack(batch)
+        await settle()
+        assert acked(group.peer) == [1]
+        assert group.held == (0, 0, 1)
 
 
 async def test_naks_go_with_what_they_say() -> None:
@@ -127,7 +172,9 @@ async def test_nothing() -> None:
     [
         ((7,), "events: int is no event of a group"),
         ((None,), "events: NoneType is no event"),
-        (([],), "events: list is no event of a group; give what the subscription gave"),
+        (({},), "events: dict is no event of a group; give what the subscription gave"),
+        (([7],), "events: int is no event of a group"),
+        (("1",), "events: str is no event of a group"),
     ],
 )
 async def test_what_is_no_event(events: tuple[Any, ...], message: str) -> None:

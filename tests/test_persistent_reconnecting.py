@@ -206,6 +206,24 @@ async def test_lost_right_after_it_was_confirmed(nursery: trio.Nursery) -> None:
         await events.__aexit__(None, None, None)
 
 
+async def test_a_list_of_a_connection_that_has_ended() -> None:
+    first, second = Peer(), Peer()
+    play(first, then=(1, 2, 3))
+    play(second, then=(1,), retry=1)
+    async with open_to_each(first, second) as conn:
+        group = await open_on(first, conn)
+        batch = await anext(group.events.batches())
+        await lose(first)
+        await group.events.ack(batch)
+        assert group.held == (1, 0, 3)
+        # The list that came since is another.
+        await group.events.ack(await anext(group.events.batches()))
+        await settle()
+        assert acked(second) == [1]
+        await group.events.__aexit__(None, None, None)
+    assert acked(first) == []
+
+
 async def test_events_before_a_later_confirmation_are_kept() -> None:
     first, second = Peer(), Peer()
     play(first, then=(1,))

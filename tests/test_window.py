@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from trio_extreme import PersistentEvent, TrioExtremeError
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.operations.handing import HandedEvents
+    from trio_extreme.wire.framing import Run
 
 IN_FLIGHT = 4
 
@@ -57,14 +58,13 @@ class Owner:
         self._leases += 1
         correlation = self._leases.to_bytes(16, "big")
         self.window.shut = False
-        self.window.opened((CONFIRMATION, 0, correlation, confirmed().SerializeToString()), again=again)
+        self.window.opened((CONFIRMATION, 0, correlation, [confirmed().SerializeToString()]), again=again)
 
     def push(self, *numbers: int, retry: int | None = 0) -> None:
-        self.window.put([pushed(number, retry=retry) for number in numbers])
+        self.window.put(run_of(*[pushed(number, retry=retry) for number in numbers]))
 
     def take(self) -> PersistentEvent | None:
-        self.window.fill(3)
-        return next(self.window.run, None)
+        return next(self.window.run) if self.window.fill(3) else None
 
     def settle(self, event: PersistentEvent, *, handled: bool = True) -> bool:
         """As a subscription does it."""
@@ -79,8 +79,12 @@ class Owner:
         return settled
 
 
-def pushed(number: int, **options: Any) -> Frame:
-    return APPEARED, 0, bytes(16), handed(number, **options).SerializeToString()
+def pushed(number: int, **options: Any) -> bytes:
+    return handed(number, **options).SerializeToString()
+
+
+def run_of(*bodies: bytes) -> Run:
+    return APPEARED, 0, bytes(16), list(bodies)
 
 
 def opened() -> Owner:
@@ -108,8 +112,9 @@ def test_nothing_is_handed_out_before_it_is_confirmed() -> None:
 
 def test_sizes_are_those_of_what_nobody_took() -> None:
     owner = opened()
-    sizes = [len(pushed(number, data=bytes(number))[3]) for number in range(1, 6)]
-    owner.window.put([pushed(number, data=bytes(number)) for number in range(1, 6)])
+    bodies = [pushed(number, data=bytes(number)) for number in range(1, 6)]
+    sizes = list(map(len, bodies))
+    owner.window.put(run_of(*bodies))
     for taken in range(6):
         assert (owner.window.events, owner.window.size) == (5 - taken, sum(sizes[taken:]))
         owner.take()
@@ -130,7 +135,7 @@ def test_a_copy_of_what_is_next_is_replaced_where_there_is_too_much() -> None:
 def test_a_frame_that_is_no_event_is_found_where_there_is_too_much() -> None:
     owner = opened()
     owner.push(*range(2 * IN_FLIGHT))
-    owner.window.put([(Command.STREAM_EVENT_APPEARED, 0, bytes(16), b"")])
+    owner.window.put((Command.STREAM_EVENT_APPEARED, 0, bytes(16), [b""]))
     assert [str(error) for error in owner.errors] == [f"command {int(Command.STREAM_EVENT_APPEARED)}"]
     assert owner.overflows == 0
     assert owner.window.events == 0
@@ -185,6 +190,7 @@ class Model:
         self.waiting: set[int] = set()
         self.acked: dict[int, int] = {}
         self.held: list[tuple[int, PersistentEvent]] = []
+        self.lists: list[tuple[int, HandedEvents]] = []
         self.clock = 0
 
     def step(self, what: str, number: int) -> None:
@@ -226,10 +232,35 @@ class Model:
         # Of this lease, pushed and not acked since.
         assert self.open
         assert event.lease is self.owner.window.lease
-        assert event.number in self.waiting | {held.number for lease, held in self.held if lease == self.lease}
+        had = {held.number for lease, held in self.held if lease == self.lease}
+        had |= {number for lease, events in self.lists if lease == self.lease for number in events.numbers}
+        assert event.number in self.waiting | had
         assert event.number not in self.acked
         self.waiting.discard(event.number)
         self.held.append((self.lease, event))
+
+    def _take_all(self, _: int) -> None:
+        if self.owner.window.fill(IN_FLIGHT):
+            events = self.owner.window.take()
+            assert {event.number for event in events}.isdisjoint(self.acked)
+            self.waiting -= set(events.numbers)
+            self.lists.append((self.lease, events))
+
+    def _ack_all(self, number: int) -> None:
+        if not self.lists:
+            return
+        lease, events = self.lists.pop(number % len(self.lists))
+        ids = self.owner.window.ack_all(events)
+        if ids is None:
+            # For the usual way: event by event.
+            self.held += [(lease, event) for event in events]
+            return
+        assert self.open
+        assert lease == self.lease
+        assert self.acked.keys().isdisjoint(events.numbers)
+        self.acked.update(dict.fromkeys(events.numbers, self.clock))
+        self.waiting -= set(events.numbers)
+        events.lease.said.add(ids, None)
 
     def _ack(self, number: int) -> None:
         if not self.held:
@@ -253,7 +284,7 @@ class Model:
         assert not accepted or (self.open and lease == self.lease)
 
 
-STEPS = st.sampled_from(["push", "push", "push", "take", "take", "ack", "connect", "interrupt"])
+STEPS = st.sampled_from(["push", "push", "push", "take", "take", "take_all", "ack", "ack_all", "connect", "interrupt"])
 
 
 @given(st.lists(st.tuples(STEPS, st.integers(0, 5)), max_size=80))

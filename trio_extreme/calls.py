@@ -318,7 +318,7 @@ class Calls:
             await slot.event.wait()
             if slot.answer is None:
                 raise slot.failure()
-            return operation.decide(slot.answer[0], slot.answer[3])
+            return operation.decide(*slot.answer)
         finally:
             session.forget(slot)
             slot.leave()
@@ -335,7 +335,7 @@ class Calls:
                 return slot.found
             assert slot.answer is not None
             try:
-                return slot.operation.decide(slot.answer[0], slot.answer[3])
+                return slot.operation.decide(*slot.answer)
             except AskAgain as again:
                 await self._ask_again(slot, again)
             except ServerError as refusal:

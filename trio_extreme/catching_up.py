@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from trio_extreme.operations.following import Track
     from trio_extreme.settings import Settings
     from trio_extreme.values import Credentials
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.framing import Run
 
 E = TypeVar("E", bound=Event)
 
@@ -308,7 +308,7 @@ class CatchUpSubscription(SingleSubscription[E]):
     async def _listen(self) -> None:  # noqa: ASYNC910 - what it takes from waits, even where it has ended
         assert self._feed is not None
         try:
-            frames = await self._feed.mailbox.take()
+            runs = await self._feed.mailbox.take()
         except Interrupted:
             self._interrupted = True
             self._read_on()
@@ -317,10 +317,10 @@ class CatchUpSubscription(SingleSubscription[E]):
             self._out.append(FellBehind())
             self._read_on()
         else:
-            self._take_frames(frames)
+            self._take_runs(runs)
 
-    def _take_frames(self, frames: Sequence[Frame]) -> None:
-        messages, ending = self._read_pushed(frames)
+    def _take_runs(self, runs: Sequence[Run]) -> None:
+        messages, ending = self._read_pushed(runs)
         if messages:
             self._take_pushed(messages)
         if ending is not None:

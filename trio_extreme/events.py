@@ -20,6 +20,7 @@ from trio_extreme.values import Position, utf8_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
 MAX_EVENT_SIZE = 16 * 1024 * 1024 - 10_000
 """Bytes of data and metadata, plus two for each character of the type: servers refuse more (docs/protocol.md, 3.1)."""
@@ -320,7 +321,7 @@ class PersistentEvent(Event):
     Nobody says where in the log it is: `position` is None.
     """
 
-    __slots__ = ("ack_id_bytes", "checkpoint", "lease", "retry_count", "size")
+    __slots__ = ("_link", "ack_id_bytes", "checkpoint", "lease", "retry_count")
 
     #: Its number in the stream of the group (the link's, where it came through one).
     checkpoint: int
@@ -331,30 +332,36 @@ class PersistentEvent(Event):
     ack_id_bytes: bytes
     #: The connection to the group through which it came: as long as that is there, something can be said of the event.
     lease: Any
-    #: Bytes of the frame that brought it.
-    size: int
 
-    def __init__(self, resolved: Resolved, retry_count: int | None, lease: Any, size: int) -> None:
-        # As `Event` does it, without the price of a call.
-        self._resolved = resolved
-        self._record = record = resolved.event
-        self.type = record.event_type
-        if not self.type:
-            self._record = record = resolved.link
-            self.type = record.event_type
-        self.number = record.event_number
-        self.data = record.data
-        number = self.number
-        # A link that is not there would be dearer to ask.
-        if resolved.HasField("link"):
-            record = resolved.link
-            number = record.event_number
-        self.ack_id_bytes = record.event_id
+    def __init__(  # noqa: PLR0917 - it is made from columns
+        self, lease: Any, ack_id: bytes, number: int, record: Record, link: Record | None, retry_count: int | None
+    ) -> None:
+        self.lease = lease
+        self.ack_id_bytes = ack_id
         # A property elsewhere, and read only here too for who keeps to what is promised.
         self.checkpoint = number  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._link = link
         self.retry_count = retry_count
-        self.lease = lease
-        self.size = size
+        self._record = record
+        self.type = record.event_type
+        if link is not None:
+            number = record.event_number
+            if not self.type:
+                self._record = record = link
+                self.type = record.event_type
+                number = record.event_number
+        self.number = number
+        self.data = record.data
+
+    @property
+    def resolved(self) -> bool:
+        """False where this is a link whose target is gone."""
+        return self._record is not self._link
+
+    @property
+    def link(self) -> RecordedEvent | None:
+        """The link through which this event came, None where it came by itself."""
+        return None if self._link is None else RecordedEvent(self._link)
 
     @property
     def ack_id(self) -> UUID:
@@ -384,26 +391,30 @@ class Events(Sequence[E]):
     long. Equal to any sequence of the same events.
     """
 
-    __slots__ = ("_event_class", "_messages")
+    __slots__ = ("_columns", "_event_class")
 
-    def __init__(self, event_class: Callable[[Any], E], messages: Sequence[Any]) -> None:
+    def __init__(self, event_class: Callable[..., E], *columns: Sequence[Any]) -> None:
         self._event_class = event_class
-        self._messages = messages
+        #: What the events are made of: an element of each column for each of them.
+        self._columns = columns
 
     def __len__(self) -> int:
-        return len(self._messages)
+        return len(self._columns[0])
 
     def __iter__(self) -> Iterator[E]:
-        return map(self._event_class, self._messages)
+        return map(self._event_class, *self._columns)
 
     @overload
     def __getitem__(self, index: int) -> E: ...
     @overload
-    def __getitem__(self, index: slice) -> Events[E]: ...
-    def __getitem__(self, index: int | slice) -> E | Events[E]:
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> E | Self:
         if isinstance(index, slice):
-            return Events(self._event_class, self._messages[index])
-        return self._event_class(self._messages[index])
+            return self._of([column[index] for column in self._columns])
+        return self._event_class(*[column[index] for column in self._columns])
+
+    def _of(self, columns: Sequence[Sequence[Any]]) -> Self:
+        return type(self)(self._event_class, *columns)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):

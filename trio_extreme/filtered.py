@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from trio_extreme.operations.reading import LogPage
     from trio_extreme.operations.subscribing import Subscribe
     from trio_extreme.values import Credentials, Position
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.framing import Run
 
 _CHECKPOINT = int(Command.CHECKPOINT_REACHED)
 
@@ -180,14 +180,14 @@ class FilteredSubscription(CatchUpSubscription[LogEvent]):
             self._tell_place(0)
         super()._go_live()
 
-    def _take_frames(self, frames: Sequence[Frame]) -> None:
-        events = [frame for frame in frames if frame[0] != _CHECKPOINT]
+    def _take_runs(self, runs: Sequence[Run]) -> None:
+        events = [run for run in runs if run[0] != _CHECKPOINT]
         if events:
-            super()._take_frames(events)
+            super()._take_runs(events)
             self._tell_place(CHECKPOINT_INTERVAL)
         # What the server has looked through lies behind the events before it; the last place is beyond the others.
-        if self._live and len(events) < len(frames):
-            self._pass_by([frame for frame in frames if frame[0] == _CHECKPOINT][-1][3])
+        if self._live and len(events) < len(runs):
+            self._pass_by([run for run in runs if run[0] == _CHECKPOINT][-1][3][-1])
 
     def _pass_by(self, checkpoint: bytes) -> None:
         try:

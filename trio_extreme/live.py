@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from trio_extreme.errors import DropReason, ProtocolError, StreamDeleted, SubscriptionDropped, TrioExtremeError
@@ -14,11 +15,11 @@ from trio_extreme.subscriptions import SingleSubscription
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from trio_extreme.engine import Engine
     from trio_extreme.values import Credentials
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.framing import Run
 
 E = TypeVar("E", bound=PushedEvent)
 
@@ -92,20 +93,20 @@ class LiveSubscription(SingleSubscription[E]):
 
     async def _advance(self) -> None:
         try:
-            frames = await self._mailbox.take()
+            runs = await self._mailbox.take()
         except TrioExtremeError as error:
             self._error = error
             return  # noqa: ASYNC910 - it waited
-        for run in _between_confirmations(frames):
-            if run[0][0] == _CONFIRMATION:
+        for confirms, some in groupby(runs, _confirms):
+            if confirms:
                 self._out.append(Reconnected(gap_possible=True))
             else:
-                self._take_run(run)
+                self._take_runs(list(some))
             if self._error is not None:
                 break
 
-    def _take_run(self, frames: Sequence[Frame]) -> None:
-        messages, ending = self._read_pushed(frames)
+    def _take_runs(self, runs: Sequence[Run]) -> None:
+        messages, ending = self._read_pushed(runs)
         if messages:
             self._out.append(Events(self._event_class, messages))
         if ending is not None:
@@ -119,10 +120,5 @@ class LiveSubscription(SingleSubscription[E]):
             self._engine.line.give_up(error)
 
 
-def _between_confirmations(frames: list[Frame]) -> Iterator[list[Frame]]:
-    """Runs of pushed frames, and each confirmation between them alone."""
-    while frames:
-        marks = (index for index, frame in enumerate(frames) if frame[0] == _CONFIRMATION)
-        cut = max(1, next(marks, len(frames)))
-        yield frames[:cut]
-        frames = frames[cut:]
+def _confirms(run: Run) -> bool:
+    return run[0] == _CONFIRMATION

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from trio_extreme.errors import TrioExtremeError
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.framing import Run
 
 MAX_TAKE = 4096
 
@@ -20,12 +20,12 @@ MAX_TAKE = 4096
 class Inbox(Protocol):
     """Where what a feed brings is put. Nothing of it waits: the reader calls it."""
 
-    def opened(self, frame: Frame, *, again: bool) -> None:
-        """The server has confirmed with this frame; `again`: after the feed was interrupted."""
+    def opened(self, run: Run, *, again: bool) -> None:
+        """The server has confirmed with this; `again`: after the feed was interrupted."""
         ...
 
-    def put(self, frames: list[Frame]) -> None:
-        """These frames came."""
+    def put(self, run: Run) -> None:
+        """These came, all of one command."""
         ...
 
     def interrupted(self) -> None:
@@ -38,7 +38,7 @@ class Inbox(Protocol):
 
 
 class Mailbox:
-    """A memory channel of lists of frames, one list for each chunk from the socket.
+    """A memory channel of runs of frames, one for all that came together.
 
     The reader puts, and never waits; the consumer takes. Above a bound nothing more is taken in and `on_overflow` is
     called, once. However it ends, what it holds is taken first, and only then is the error raised that ended it.
@@ -48,29 +48,30 @@ class Mailbox:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._on_overflow = on_overflow
-        self._send, self._receive = trio.open_memory_channel[list["Frame"]](inf)
+        self._send, self._receive = trio.open_memory_channel["Run"](inf)
         self._error: TrioExtremeError | None = None
         self._ends_in_mark = False
         self.events = 0
         self.bytes = 0
 
-    def put(self, frames: list[Frame]) -> None:
-        """Keep frames for the consumer, unless this has ended."""
+    def put(self, run: Run) -> None:
+        """Keep what came for the consumer, unless this has ended."""
         if self._error is not None:
             return
-        size = sum([len(frame[3]) for frame in frames])
-        if self.events + len(frames) > self._max_events or self.bytes + size > self._max_bytes:
+        bodies = run[3]
+        size = sum(map(len, bodies))
+        if self.events + len(bodies) > self._max_events or self.bytes + size > self._max_bytes:
             self._on_overflow()
             return
-        self.events += len(frames)
+        self.events += len(bodies)
         self.bytes += size
         self._ends_in_mark = False
-        self._send.send_nowait(frames)
+        self._send.send_nowait(run)
 
-    def opened(self, frame: Frame, *, again: bool) -> None:
+    def opened(self, run: Run, *, again: bool) -> None:
         """Keep a confirmation that follows an interruption, as its mark; of several with nothing between the first."""
         if again and not self._ends_in_mark:
-            self.put([frame])
+            self.put(run)
             self._ends_in_mark = True
 
     def interrupted(self) -> None:
@@ -87,21 +88,27 @@ class Mailbox:
             self._error = error
             self._send.close()
 
-    async def take(self) -> list[Frame]:
+    async def take(self) -> list[Run]:
         """What is here, about `MAX_TAKE` frames at most. Raises what this was ended with; cancelling loses nothing.
 
-        All that waits is taken at once: the reader brings a list at each of its turns, and a consumer that took one
+        All that waits is taken at once: the reader brings some at each of its turns, and a consumer that took as much
         at each of its own could never catch up.
         """
         try:
-            frames = await self._receive.receive()
+            runs = [await self._receive.receive()]
         except trio.EndOfChannel:
             assert self._error is not None
             raise self._error.with_traceback(None) from self._error.__cause__
+        events = self._took(runs[0])
         with suppress(trio.WouldBlock, trio.EndOfChannel):
-            while len(frames) < MAX_TAKE:
-                frames += self._receive.receive_nowait()
-        self.events -= len(frames)
-        self.bytes -= sum([len(frame[3]) for frame in frames])
+            while events < MAX_TAKE:
+                runs.append(self._receive.receive_nowait())
+                events += self._took(runs[-1])
         self._ends_in_mark = False
-        return frames
+        return runs
+
+    def _took(self, run: Run) -> int:
+        bodies = run[3]
+        self.events -= len(bodies)
+        self.bytes -= sum(map(len, bodies))
+        return len(bodies)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trio_extreme.mailbox import Inbox
     from trio_extreme.operations.base import Operation
     from trio_extreme.operations.subscribing import Subscribe
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.framing import Run
 
 T = TypeVar("T")
 
@@ -129,7 +129,8 @@ class Slot(Generic[T]):
         self.gone = False
         if self.event.is_set():
             self.event = trio.Event()
-        self.answer: Frame | None = None
+        #: The command and the payload that came back.
+        self.answer: tuple[int, bytes] | None = None
         self.error: TrioExtremeError | None = None
         self.sent = False
         self.expires = self.deadline
@@ -143,12 +144,13 @@ class Slot(Generic[T]):
         """All of the frame that comes before the payload."""
         return encode_head(self.operation.command, self.correlation, len(self.payload), self.credentials)
 
-    def deliver(self, frames: list[Frame]) -> None:
+    def deliver(self, run: Run) -> None:
         """Take the answer; of two the first."""
-        if frames[0][0] == SKIPPED:
-            self.fail(too_large(frames[0][3]))
+        command, _, _, bodies = run
+        if command == SKIPPED:
+            self.fail(too_large(bodies[0]))
         elif self.answer is None:
-            self.answer = frames[0]
+            self.answer = command, bodies[0]
             self.event.set()
             self.leave()
 
@@ -220,44 +222,32 @@ class SubscriptionSlot(Slot[Confirmation]):
         # What came before it was confirmed, if anything may.
         self.mailbox.interrupted()
 
-    def deliver(self, frames: list[Frame]) -> None:
-        """The first frame confirms or refuses; events may follow it in the same chunk (pitfall 10)."""
-        if self.answer is None:
-            frames = self._after_answer(frames)
-        # An answer that comes twice means nothing the second time.
-        if frames and frames[0][0] == self.operation.answer:
-            frames = frames[1:]
-        if frames and self.is_open:
-            if frames[-1][0] == _DROPPED:
-                self._drop(frames)
-            else:
-                self.drops = 0
-                self.mailbox.put(frames)
-
-    def _after_answer(self, frames: list[Frame]) -> list[Frame]:
-        """Take the answer; of what may come too early, all that does is kept."""
-        early = 0
-        while early < len(frames) and frames[early][0] == self.operation.pushes:
-            early += 1
-        if early:
-            self.mailbox.put(frames[:early])
-        answers = frames[early:]
-        if answers:
-            super().deliver(answers)
+    def deliver(self, run: Run) -> None:
+        """An answer confirms or refuses; events may follow it in the same chunk (pitfall 10)."""
+        command = run[0]
+        if self.answer is None and command != self.operation.pushes:
+            super().deliver(run)
             if self.is_open:
-                self.mailbox.opened(answers[0], again=self.interrupted)
-        return answers[1:]
+                self.mailbox.opened(run, again=self.interrupted)
+        elif self.answer is None:
+            # Where events may come before the answer, they are kept.
+            self.mailbox.put(run)
+        # An answer that comes twice means nothing the second time.
+        elif command == self.operation.answer or not self.is_open:
+            return
+        elif command == _DROPPED:
+            self._drop(run)
+        else:
+            self.drops = 0
+            self.mailbox.put(run)
 
-    def _drop(self, frames: list[Frame]) -> None:
+    def _drop(self, run: Run) -> None:
         """The server ends it. That it shuts down, which it tells as Unsubscribed, is no end to who lasts."""
         self.dropped = True
-        end = [frame[0] for frame in frames].index(_DROPPED)
-        if self._on_interrupted is None or not is_unsubscribed(frames[end][3]):
-            self.mailbox.put(frames[: end + 1])
+        command, flags, correlation, bodies = run
+        if self._on_interrupted is None or not is_unsubscribed(bodies[0]):
+            self.mailbox.put((command, flags, correlation, bodies[:1]))
             return
-        if end:
-            self.drops = 0
-            self.mailbox.put(frames[:end])
         self.drops += 1
         self.interrupt()
         self._on_interrupted(self)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import partial
 from math import inf
-from operator import length_hint
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -20,6 +20,7 @@ from trio_extreme.iterating import RUN, TURN
 from trio_extreme.mailbox import MAX_TAKE
 from trio_extreme.notices import FellBehind, Notice, StreamMissing
 from trio_extreme.operations.checks import check_nak
+from trio_extreme.operations.handing import HandedEvents
 from trio_extreme.operations.persistent import Connect, group_drop_error
 from trio_extreme.pending import fresh
 from trio_extreme.statistics import SubscriptionStatistics
@@ -27,7 +28,7 @@ from trio_extreme.subscriptions import Subscription
 from trio_extreme.window import Window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from typing import TypeAlias
 
     from trio_extreme.engine import Engine
@@ -68,6 +69,7 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         "_in_flight",
         "_inside",
         "_leave",
+        "_most",
         "_on_error",
         "_opening",
         "_reopening",
@@ -92,6 +94,9 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         self._stream = stream
         self._group = group
         self._in_flight = in_flight
+        # Events looked at together: where half of what may be in flight is acked, the server has something to do while
+        # the other half is worked on. Of a few, all, so that one that was delivered again meanwhile is seen once.
+        self._most = min(MAX_TAKE, max(RUN, in_flight // 2))
         self._auto_ack = auto_ack
         self._on_error = on_error
         self._credentials = credentials
@@ -112,7 +117,7 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         self._reopening = False
         self._opening = trio.CancelScope()
         # With `auto_ack`: what the consumer has now, and whether it waits for more.
-        self._current: Sequence[PersistentEvent] = ()
+        self._current: PersistentEvent | HandedEvents | None = None
         self._busy = False
         # How many more steps before the clock is looked at, and when others get their turn by it.
         self._steps = 0
@@ -147,8 +152,7 @@ class PersistentSubscription(Subscription[PersistentEvent]):
 
     def _body_ended(self, kind: type[BaseException] | None) -> None:
         if kind is None:
-            if self._auto_ack:
-                self._ack_current()
+            self._ack_current()
         elif self._on_error is not None and issubclass(kind, Exception):
             self._nak_held(self._on_error, kind)
 
@@ -229,43 +233,50 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         return next(self._window.run)
 
     async def _next_alone(self) -> PersistentEvent:
-        with self._alone():
-            await checkpoint_if_cancelled()
-            if not length_hint(self._window.run):
-                await self._rest()
-                await self._fill()
-            event = next(self._window.run)
-        self._current = (event,)
+        self._come_for_more()
+        await checkpoint_if_cancelled()
+        for event in self._window.run:
+            self._current = event
+            return event
+        with self._waiting():
+            await self._rest()
+            await self._fill()
+        self._current = event = next(self._window.run)
         return event
 
     async def next_list(self) -> Sequence[PersistentEvent]:
         """All events that are here, or else the next."""
-        with self._alone():
+        self._come_for_more()
+        with self._waiting():
             await checkpoint()
-            await self._fill(limit=MAX_TAKE)
-            events = list(self._window.run)
-        self._current = events
+            await self._fill()
+        events = self._window.take()
+        self._current = events if self._auto_ack else None
         return events
 
     async def next_with_notices(self) -> PersistentEvent | Notice:
         """The next event or notice."""
-        with self._alone():
+        self._come_for_more()
+        with self._waiting():
             await checkpoint()
-            item = await self._fill(notices=True) or next(self._window.run)
-        self._current = () if isinstance(item, Notice) else (item,)
-        return item
+            notice = await self._fill(notices=True)
+        if notice is not None:
+            return notice
+        event = next(self._window.run)
+        self._current = event if self._auto_ack else None
+        return event
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """With `auto_ack`: what the consumer had was handled, if it comes for more; and there is only one."""
-        if not self._auto_ack:
-            yield
-            return
+    def _come_for_more(self) -> None:
+        """With `auto_ack` this says that what the consumer had was handled; and there is only one consumer."""
         if self._busy:
             msg = "another task is waiting for this subscription's next event; with auto_ack one at a time"
             raise trio.BusyResourceError(msg)
         self._ack_current()
-        self._busy = True
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """With `auto_ack`, keep others from coming for more meanwhile."""
+        self._busy = self._auto_ack
         try:
             yield
         finally:
@@ -278,7 +289,7 @@ class PersistentSubscription(Subscription[PersistentEvent]):
             await checkpoint()
             self._turn_ends = trio.current_time() + TURN
 
-    async def _fill(self, *, notices: bool = False, limit: int = RUN) -> Notice | None:  # noqa: ASYNC910 - whoever calls it has given way
+    async def _fill(self, *, notices: bool = False) -> Notice | None:  # noqa: ASYNC910 - whoever calls it has given way
         """Wait until there is an event, or a notice for who wants them. Raises what this ended with."""
         self._check_inside()
         window = self._window
@@ -289,7 +300,7 @@ class PersistentSubscription(Subscription[PersistentEvent]):
                 notice = window.notices.popleft()
                 if notices:
                     return notice
-            if window.fill(limit):
+            if window.fill(self._most):
                 return None  # noqa: ASYNC910 - as above
             if window.error is None:
                 await self._wait()
@@ -313,26 +324,29 @@ class PersistentSubscription(Subscription[PersistentEvent]):
 
     # --- saying what became of events
 
-    async def ack(self, *events: PersistentEvent | UUID) -> None:  # noqa: ASYNC910 - it waits now and then
+    async def ack(self, *events: PersistentEvent | UUID | Sequence[PersistentEvent]) -> None:  # noqa: ASYNC910 - it waits now and then
         """Say that these events were handled: the group goes on, and does not deliver them again.
 
-        They are named by themselves, or by their `ack_id`. What is said leaves with the next write, joined with what
-        else is said and before all requests that wait, or when the block is left, however that happens. There is no
-        answer. Of an event whose connection to the group has ended since nothing can be said any more: that is counted
-        in `statistics()`, and the event comes again.
+        They are named by themselves, by their `ack_id`, or as the list that `batches()` gave. What is said leaves with
+        the next write, joined with what else is said and before all requests that wait, or when the block is left,
+        however that happens. There is no answer. Of an event whose connection to the group has ended since nothing can
+        be said any more: that is counted in `statistics()`, and the event comes again.
 
         Raises `InvalidArgument` for what is no event of this subscription, and what the subscription has ended with.
         Said is said: cancelling does not take it back, not even where the task was cancelled before.
         """
-        count = len(events)
-        if count != 1 or not self._window.ack(events[0]):
-            self._say(self._settle(events, handled=True), None)
-        self._steps -= 1 + count
+        if len(events) == 1 and self._window.ack(events[0]):
+            self._steps -= 2
+        else:
+            self._steps -= 1 + self._say_of(events, handled=True)
         if self._steps < 0:
             await self._rest_from_saying()
 
     async def nak(  # noqa: ASYNC910 - as `ack`
-        self, *events: PersistentEvent | UUID, action: NakAction = NakAction.RETRY, message: str = ""
+        self,
+        *events: PersistentEvent | UUID | Sequence[PersistentEvent],
+        action: NakAction = NakAction.RETRY,
+        message: str = "",
     ) -> None:
         """Say that these events were not handled, and what is to become of them; otherwise as `ack`.
 
@@ -340,25 +354,40 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         is parked.
         """
         what = check_nak(action, message)
-        self._say(self._settle(events, handled=action in _HANDLED), what)
-        self._steps -= 1 + len(events)
+        self._steps -= 1 + self._say_of(events, handled=action in _HANDLED, what=what)
         if self._steps < 0:
             await self._rest_from_saying()
 
-    def _settle(self, events: Sequence[PersistentEvent | UUID], *, handled: bool) -> list[bytes]:
+    def _say_of(
+        self,
+        events: Sequence[PersistentEvent | UUID | Sequence[PersistentEvent]],
+        *,
+        handled: bool,
+        what: What = None,
+    ) -> int:
+        """Say it of those that the server waits for; how many these are."""
+        ids = self._settle(events, handled=handled)
+        self._say(ids, what)
+        return len(ids)
+
+    def _settle(
+        self, events: Sequence[PersistentEvent | UUID | Sequence[PersistentEvent]], *, handled: bool
+    ) -> Sequence[bytes]:
         """The ids of those that the server waits for. None is settled where one of them is no event of ours."""
         window = self._window
         if window.error is not None:
             raise fresh(window.error)
-        usual = window.ack_all(events) if handled else None
-        if usual is not None:
-            return usual
+        if handled and len(events) == 1 and isinstance(events[0], HandedEvents):
+            usual = window.ack_all(events[0])
+            if usual is not None:
+                return usual
         lease = window.lease
-        for event in events:
+        each = list(_flat(events))
+        for event in each:
             if not isinstance(event, PersistentEvent) or event.lease is not lease:
                 self._check_own(event)
         ids = []
-        for event in events:
+        for event in each:
             ack_id = event.bytes_le if isinstance(event, UUID) else event.ack_id_bytes
             if isinstance(event, PersistentEvent) and event.lease is not lease:
                 window.ignored += 1
@@ -391,16 +420,33 @@ class PersistentSubscription(Subscription[PersistentEvent]):
 
     async def _rest_from_saying(self) -> None:  # noqa: ASYNC910 - only after a while
         lease = self._window.lease
-        if lease is not None and lease.said.count >= MAX_UNSENT:
+        said = 0 if lease is None else lease.said.count
+        if lease is not None and said >= MAX_UNSENT:
             await lease.sent.park()
-        await self._rest()
+        elif said >= self._most:
+            # The server can go on with as many while the rest is worked on.
+            self._steps = RUN
+            await checkpoint()
+        else:
+            await self._rest()
 
     def _ack_current(self) -> None:
-        current, self._current = self._current, ()
-        if current and self._window.error is None:
-            self._say(self._settle(current, handled=True), None)
+        """With `auto_ack`: what the consumer had was handled."""
+        current, self._current = self._current, None
+        if current is not None and not self._window.ack(current) and self._window.error is None:
+            self._say_of((current,), handled=True)
 
     def _nak_held(self, action: NakAction, kind: type[BaseException]) -> None:
         window = self._window
         ids = [ack_id for ack_id in window.taken() if window.settle(ack_id, handled=action in _HANDLED)]
         self._say(ids, (action, f"its consumer ended with {kind.__name__}"))
+
+
+def _flat(
+    events: Sequence[PersistentEvent | UUID | Sequence[PersistentEvent]],
+) -> Iterator[PersistentEvent | UUID]:
+    for event in events:
+        if isinstance(event, Sequence):
+            yield from event
+        else:
+            yield event

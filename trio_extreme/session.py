@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from trio_extreme.pending import Slot
     from trio_extreme.settings import Settings
     from trio_extreme.statistics import Counters
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.framing import Run
 
 TICKS = 4
 """How often the watch looks within a heartbeat interval."""
@@ -180,10 +180,9 @@ class Session:
         if len(self._first_bytes) < _TELLING:
             self._first_bytes += chunk[:_TELLING]
         counters.bytes_received += len(chunk)
-        frames = self._buffer.feed(chunk)
-        counters.frames_received += len(frames)
-        self._note_life(len(chunk), whole=bool(frames))
-        self._file(frames)
+        runs = self._buffer.feed_runs(chunk)
+        self._note_life(len(chunk), whole=bool(runs))
+        self._file(runs)
         self._buffer.check()
 
     def _note_life(self, size: int, *, whole: bool) -> None:
@@ -199,32 +198,28 @@ class Session:
         if whole or self._crumbs >= _CRUMBS:
             self._crumbs = 0
 
-    def _file(self, frames: list[Frame]) -> None:
-        """Give each run of frames with the same id to whoever waits for it."""
-        start = 0
-        size = len(frames)
-        while start < size:
-            correlation = frames[start][2]
-            end = start + 1
-            while end < size and frames[end][2] == correlation:
-                end += 1
-            slot = self._slots.get(correlation)
+    def _file(self, runs: list[Run]) -> None:
+        """Give each run to whoever waits for its id."""
+        counters = self._counters
+        for run in runs:
+            counters.frames_received += len(run[3])
+            slot = self._slots.get(run[2])
             if slot is None:
-                self._stray(frames[start:end])
+                self._stray(run)
             else:
-                slot.deliver(frames[start:end])
-            start = end
+                slot.deliver(run)
 
-    def _stray(self, frames: list[Frame]) -> None:
-        for command, _, correlation, body in frames:
-            if command == Command.HEARTBEAT_REQUEST:
+    def _stray(self, run: Run) -> None:
+        command, _, correlation, bodies = run
+        if command == Command.HEARTBEAT_REQUEST:
+            for _ in bodies:
                 self._answer_heartbeat(correlation)
-            elif command == Command.BAD_REQUEST and correlation == NO_CORRELATION:
-                self.farewell = decode_text(body)
-                self.end(self._lost(f"the server says: {self.farewell}"))
-            elif command != Command.HEARTBEAT_RESPONSE:
-                # Mostly answers whose caller has gone, and events after an unsubscribe (pitfall 11).
-                self._counters.stray_frames += 1
+        elif command == Command.BAD_REQUEST and correlation == NO_CORRELATION:
+            self.farewell = decode_text(bodies[0])
+            self.end(self._lost(f"the server says: {self.farewell}"))
+        elif command != Command.HEARTBEAT_RESPONSE:
+            # Mostly answers whose caller has gone, and events after an unsubscribe (pitfall 11).
+            self._counters.stray_frames += len(bodies)
 
     def _answer_heartbeat(self, correlation: bytes) -> None:
         # A peer that asks on and on and never reads the answers must not fill our memory with them.

@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
     from trio_extreme.engine import Engine
     from trio_extreme.statistics import SubscriptionStatistics
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.framing import Run
     from trio_extreme.wire.schema import ResolvedEvent
 
 E = TypeVar("E", bound=Event)
 
 logger = logging.getLogger("trio_extreme.subscriptions")
 
-_PUSHED = {int(Command.STREAM_EVENT_APPEARED)}
+_PUSHED = int(Command.STREAM_EVENT_APPEARED)
 
 
 class Subscription(ABC, Generic[E]):
@@ -224,25 +224,20 @@ class SingleSubscription(ListIterator[E], Subscription[E]):
         elif isinstance(notice, Reconnected) and notice.gap_possible and not self._wants_notices:
             logger.warning("the subscription to %s was interrupted: events may be missing", self._name)
 
-    def _read_pushed(self, frames: Sequence[Frame]) -> tuple[Sequence[ResolvedEvent], TrioExtremeError | None]:
-        """The messages of pushed frames up to what ends the subscription, and that."""
+    def _read_pushed(self, runs: Sequence[Run]) -> tuple[Sequence[ResolvedEvent], TrioExtremeError | None]:
+        """The messages of what was pushed, up to what ends the subscription, and that."""
         ending: TrioExtremeError | None = None
-        bodies = [frame[3] for frame in frames]
-        if {frame[0] for frame in frames} != _PUSHED:
-            bodies, ending = self._before_end(frames)
+        bodies: list[bytes] = []
+        for command, _, _, payloads in runs:
+            if command != _PUSHED:
+                ending = self._meaning(command, payloads[0])
+                break
+            bodies += payloads
         # Joined, the payloads are one message: decoded in one call, at a fifth of the price.
         messages = _parse(b"".join(bodies))
         if messages is None or len(messages) != len(bodies):
             messages, ending = _before_garbage(bodies)
         return self._without_tombstone(messages, ending)
-
-    def _before_end(self, frames: Sequence[Frame]) -> tuple[list[bytes], TrioExtremeError | None]:
-        bodies: list[bytes] = []
-        for command, _, _, body in frames:
-            if command != Command.STREAM_EVENT_APPEARED:
-                return bodies, self._meaning(command, body)
-            bodies.append(body)
-        return bodies, None
 
     def _without_tombstone(
         self, messages: Sequence[ResolvedEvent], ending: TrioExtremeError | None

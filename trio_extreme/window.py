@@ -4,14 +4,13 @@ Rule 1: all of it belongs to one confirmed connection to the group, the `Lease`.
 events to others, or again to us: nothing of it is handed out any more, and nothing said.
 Rule 2: what was acked is not handed out again. Where the ack came too late, and the server delivers the event again,
 the second delivery is acked at once.
-Rule 3: what can be done for all events that came together is not done for each; but no more of them are decoded at a
-time than the processor's cache holds.
+Rule 3: what can be done for all events that came together is not done for each; and an event is made when it is about
+to be looked at, so that neither the processor's cache nor Python's collector ever sees many of them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from itertools import repeat
 from operator import length_hint
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ import trio
 from trio_extreme.errors import ProtocolError, StreamDeleted, TrioExtremeError
 from trio_extreme.events import PersistentEvent
 from trio_extreme.notices import Notice, Reconnected
+from trio_extreme.operations.handing import HandedEvents, read_handed
 from trio_extreme.operations.persistent import Settlements
 from trio_extreme.operations.subscribing import TOMBSTONE_NUMBERS, is_tombstone
 from trio_extreme.wire import schema
@@ -27,12 +27,12 @@ from trio_extreme.wire.commands import PARSE_ERRORS, Command
 from trio_extreme.wire.framing import encode_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, KeysView, Sequence
 
-    from trio_extreme.wire.framing import Frame
+    from trio_extreme.wire.framing import Run
 
-_PUSHED = {int(Command.PERSISTENT_SUBSCRIPTION_STREAM_EVENT_APPEARED)}
-_ID_SIZE = 16
+_PUSHED = int(Command.PERSISTENT_SUBSCRIPTION_STREAM_EVENT_APPEARED)
+_NOTHING = HandedEvents(None, (), (), (), (), ())
 _LEAST_TOMBSTONE = min(TOMBSTONE_NUMBERS)
 
 
@@ -63,22 +63,21 @@ class Lease:
         self.sent.unpark_all()
         return [encode_frame(command, self._correlation, payload, self._credentials) for command, payload in said]
 
-    def hold(self, ids: Sequence[bytes], numbers: Iterable[int]) -> None:
+    def hold(self, numbers: dict[bytes, int]) -> None:
         """Somebody has these, or is next to have them."""
-        self.held.update(zip(ids, numbers, strict=True))
+        self.held |= numbers
         while len(self.held) > self._size:
             # For a consumer that acks nothing. The server has long given up waiting for the oldest.
             del self.held[next(iter(self.held))]
         if len(self.done) > self._size:
             self._done_before, self.done = self.done, {}
 
-    def knows_none(self, ids: Sequence[bytes]) -> bool:
-        """Whether none of these ids was held or done before, and none is there twice."""
+    def knows_none(self, ids: KeysView[bytes]) -> bool:
+        """Whether none of these ids was held or done before."""
         return (
             self.done.keys().isdisjoint(ids)
             and self._done_before.keys().isdisjoint(ids)
             and self.held.keys().isdisjoint(ids)
-            and len(set(ids)) == len(ids)
         )
 
     def is_done(self, ack_id: bytes, number: int) -> bool:
@@ -89,8 +88,8 @@ class Lease:
 class Window:
     """An inbox for the events of a group, from which several tasks may take.
 
-    The reader puts lists of frames, and never waits. Who takes decodes them, a run at a time; the reader itself only
-    looks at them when there are too many, to find out whether they are the same ones again. `on_handled` is told the
+    The reader puts what was pushed, and never waits. Who takes decodes it, a few or many at a time; the reader itself
+    only looks at it when there is too much, to find out whether these are the same ones again. `on_handled` is told the
     ids of events that come once more after they were handled. What is no event is told to `on_failed`: the error that
     `explain` finds for a command and its payload, or that of bytes that are none.
     """
@@ -128,12 +127,17 @@ class Window:
         #: Of how many events something was said in vain.
         self.ignored = 0
 
-        # What nobody has looked at, and its bytes.
-        self._frames: list[Frame] = []
+        # What nobody has looked at, its bytes, and what followed that is no event.
+        self._bodies: list[bytes] = []
         self._size = 0
-        # The events that are next, and what is left of them.
-        self._next: list[PersistentEvent] = []
-        self.run: Iterator[PersistentEvent] = iter(())
+        self._odd: Run | None = None
+        # The events that are next, and their bytes.
+        self._next = _NOTHING
+        self._sizes: list[int] = []
+        #: What is left of them, and what of that tells how many there are.
+        self.run: Iterator[PersistentEvent]
+        self._marks: Iterator[bytes]
+        self.run, self._marks = _NOTHING.handing_out()
         #: Of these, the ids of events that somebody has, and that were delivered again.
         self.again: set[bytes] = set()
         # The stream has come to its end, which is behind them.
@@ -142,44 +146,53 @@ class Window:
     @property
     def events(self) -> int:
         """How many events nobody has taken yet."""
-        return len(self._frames) + length_hint(self.run)
+        return len(self._bodies) + (self._odd is not None) + self._left()
 
     @property
     def size(self) -> int:
         """Their bytes."""
-        return self._size + sum([event.size for event in self.untaken()])
+        return self._size + sum(self._sizes[len(self._sizes) - self._left() :])
 
-    def untaken(self) -> Sequence[PersistentEvent]:
+    def _left(self) -> int:
+        """How many there are of those that are next."""
+        return length_hint(self._marks)
+
+    def _untaken(self) -> HandedEvents:
         """What is left of those that are next."""
-        return self._next[len(self._next) - length_hint(self.run) :]
+        left = self._left()
+        return self._next if left == len(self._next) else self._next[len(self._next) - left :]
 
     def taken(self) -> list[bytes]:
         """The ids of what somebody has, and of which nothing was said yet."""
         held = {} if self.lease is None else self.lease.held
-        untaken = {event.ack_id_bytes for event in self.untaken()} - self.again
+        untaken = set(self._untaken().ids) - self.again
         return [ack_id for ack_id in held if ack_id not in untaken]
 
     # --- what the reader calls
 
-    def opened(self, frame: Frame, *, again: bool) -> None:
+    def opened(self, run: Run, *, again: bool) -> None:
         """The group has taken us for a consumer."""
         try:
-            confirmed = schema.PersistentSubscriptionConfirmation.FromString(frame[3])
+            confirmed = schema.PersistentSubscriptionConfirmation.FromString(run[3][0])
         except PARSE_ERRORS:
             # Whoever waits for the answer finds out too, and ends the session.
             return
-        self.lease = Lease(self.identity, frame[2], confirmed.subscription_id, self._credentials, self.max_events)
+        self.lease = Lease(self.identity, run[2], confirmed.subscription_id, self._credentials, self.max_events)
         if again and not self.notices:
             self.notices.append(Reconnected(gap_possible=False))
         self.wake()
 
-    def put(self, frames: list[Frame]) -> None:
-        """Keep what was pushed."""
-        if self.shut or self.error is not None:
+    def put(self, run: Run) -> None:
+        """Keep what was pushed. What follows something that is no event is nothing to anybody."""
+        if self.shut or self.error is not None or self._odd is not None:
             return
-        self._frames += frames
-        self._size += sum([len(frame[3]) for frame in frames])
-        self._waiting.unpark(count=len(frames))
+        command, _, _, bodies = run
+        if command == _PUSHED:
+            self._bodies += bodies
+            self._size += sum(map(len, bodies))
+        else:
+            self._odd = run
+        self._waiting.unpark(count=len(bodies))
         if self._is_full():
             self._compact()
             if self.error is None and self._is_full():
@@ -193,14 +206,14 @@ class Window:
 
     def _compact(self) -> None:
         """Of each event that was delivered again keep the last copy: nobody can have taken an earlier one."""
-        events = self._read(self._frames)
-        first = {(event.ack_id_bytes, event.checkpoint): 0 for event in self.untaken()}
-        last = {(event.ack_id_bytes, event.checkpoint): place for place, event in enumerate(events)}
+        events = self._read(self._bodies, ends=True)
+        untaken = self._untaken()
         # Those that are next stay as they are.
-        kept = [place for key, place in last.items() if key not in first]
+        first = set(zip(untaken.ids, untaken.numbers, strict=True))
+        last = {key: place for place, key in enumerate(zip(events.ids, events.numbers, strict=True))}
         if self.error is None:
-            self._frames = [self._frames[place] for place in kept]
-            self._size = sum([events[place].size for place in kept])
+            self._bodies = [self._bodies[place] for key, place in last.items() if key not in first]
+            self._size = sum(map(len, self._bodies))
 
     def interrupted(self) -> None:
         """The connection to the group has ended: nothing of it counts any more."""
@@ -223,9 +236,10 @@ class Window:
             # They only wait so that not too much is said at once.
             self.lease.sent.unpark_all()
             self.lease = None
-        self._frames = []
+        self._bodies = []
         self._size = 0
-        self._line_up([])
+        self._odd = None
+        self._line_up(_NOTHING, [])
         self.again.clear()
 
     # --- what consumers call
@@ -239,50 +253,49 @@ class Window:
         await self._waiting.park()
 
     def fill(self, limit: int) -> bool:
-        """Have `run` give what is left of it, or else so many more events at most; whether there are any."""
-        while self.lease is not None and self._frames and not self._ends and not length_hint(self.run):
+        """Have something next: what is left, or else so many more events at most. Whether there are any."""
+        while self.lease is not None and not self._ends and not self._left() and (self._bodies or self._odd):
             self._decode(self.lease, limit)
-        if self._ends and not length_hint(self.run):
+        if self._ends and not self._left():
             self._on_failed(StreamDeleted(self._stream))
-        return length_hint(self.run) > 0
+        return self._left() > 0
 
-    def _decode(self, lease: Lease, limit: int) -> None:
-        """Make frames into the events that are next."""
-        frames = self._frames[:limit]
-        del self._frames[:limit]
-        events = self._read(frames)
-        self._size -= sum([event.size for event in events])
-        numbers = [event.checkpoint for event in events]
-        if max(numbers, default=0) >= _LEAST_TOMBSTONE:
-            events = self._until_tombstone(events)
-            numbers = numbers[: len(events)]
-        ids = [event.ack_id_bytes for event in events]
+    def take(self) -> HandedEvents:
+        """All that are next."""
+        events = self._untaken()
+        self._line_up(_NOTHING, [])
         self.again.clear()
-        if not lease.knows_none(ids):
-            events = self._without_repetitions(events, lease)
-            ids = [event.ack_id_bytes for event in events]
-            numbers = [event.checkpoint for event in events]
-        lease.hold(ids, numbers)
-        self._line_up(events)
-
-    def _read(self, frames: Sequence[Frame]) -> list[PersistentEvent]:
-        """The events of these frames; none where one of them is something else, which is the end."""
-        if {frame[0] for frame in frames} != _PUSHED:
-            command, _, _, body = next(frame for frame in frames if frame[0] not in _PUSHED)
-            self._on_failed(self._explain(command, body))
-            return []
-        bodies = [frame[3] for frame in frames]
-        batch = _parse(bodies)
-        if batch is None:
-            self._on_failed(ProtocolError("a pushed frame is no PersistentSubscriptionStreamEventAppeared"))
-            return []
-        events = list(map(PersistentEvent, *batch, repeat(self.lease), map(len, bodies)))
-        if len(b"".join([event.ack_id_bytes for event in events])) != _ID_SIZE * len(events):
-            self._on_failed(ProtocolError("a pushed event has an id that is none"))
-            return []
         return events
 
-    def _until_tombstone(self, events: list[PersistentEvent]) -> list[PersistentEvent]:
+    def _decode(self, lease: Lease, limit: int) -> None:
+        """Make payloads into the events that are next."""
+        bodies = self._bodies[:limit]
+        del self._bodies[:limit]
+        sizes = list(map(len, bodies))
+        self._size -= sum(sizes)
+        events = self._read(bodies, ends=len(bodies) < limit)
+        if max(events.numbers, default=0) >= _LEAST_TOMBSTONE:
+            events = self._until_tombstone(events)
+        self.again.clear()
+        if len(events.by_id) < len(events) or not lease.knows_none(events.by_id.keys()):
+            places = self._without_repetitions(events, lease)
+            events, sizes = events.at(places), [sizes[place] for place in places]
+        lease.hold(events.by_id)
+        self._line_up(events, sizes)
+
+    def _read(self, bodies: Sequence[bytes], *, ends: bool) -> HandedEvents:
+        """The events of these payloads; none where one of them is something else, or what follows: that is the end."""
+        if self._odd is not None and ends:
+            command, _, _, payloads = self._odd
+            self._on_failed(self._explain(command, payloads[0]))
+            return _NOTHING
+        events = read_handed(self.lease, bodies)
+        if events is None:
+            self._on_failed(ProtocolError("a pushed frame is no PersistentSubscriptionStreamEventAppeared"))
+            return _NOTHING
+        return events
+
+    def _until_tombstone(self, events: HandedEvents) -> HandedEvents:
         """A tombstone is the end of its stream. It is not acked, so that each consumer of the group gets to know."""
         for place, event in enumerate(events):
             if is_tombstone(event.number, event.type) and event.stream == self._stream:
@@ -290,24 +303,25 @@ class Window:
                 return events[:place]
         return events
 
-    def _without_repetitions(self, events: Iterable[PersistentEvent], lease: Lease) -> list[PersistentEvent]:
-        """Without those that were handled; of two copies the last; and with a note of those that somebody has."""
-        kept: dict[tuple[bytes, int], PersistentEvent] = {}
+    def _without_repetitions(self, events: HandedEvents, lease: Lease) -> list[int]:
+        """The places of those that were not handled; of two copies the last; and a note of those that somebody has."""
+        kept: dict[tuple[bytes, int], int] = {}
         handled: list[bytes] = []
-        for event in events:
-            ack_id, number = event.ack_id_bytes, event.checkpoint
+        for place, (ack_id, number) in enumerate(zip(events.ids, events.numbers, strict=True)):
             if lease.is_done(ack_id, number):
                 handled.append(ack_id)
                 continue
-            kept[ack_id, number] = event
+            kept[ack_id, number] = place
             if lease.held.get(ack_id) == number:
                 self.again.add(ack_id)
         self._on_handled(handled)
         return list(kept.values())
 
-    def _line_up(self, events: list[PersistentEvent]) -> None:
-        self._next = events
-        self.run = iter(events)
+    def _line_up(self, events: HandedEvents, sizes: list[int]) -> None:
+        self._next, self._sizes = events, sizes
+        self.run, self._marks = events.handing_out()
+
+    # --- what is said of events
 
     def ack(self, event: Any) -> bool:
         """The usual case, as cheap as can be: an event that was handled, and others that are to be acked with it.
@@ -324,23 +338,18 @@ class Window:
         lease.done[ack_id] = event.checkpoint
         return True
 
-    def ack_all(self, events: Sequence[Any]) -> list[bytes] | None:
-        """The same for many: their ids, where all of them are ours, once, and nothing was said of any.
-
-        None for all others, of which nothing is changed here.
-        """
+    def ack_all(self, events: HandedEvents) -> Sequence[bytes] | None:
+        """The same for all that came together: their ids, where nothing was said of any."""
         lease = self.lease
-        if lease is None or self.again or {event.__class__ for event in events} != {PersistentEvent}:
+        if lease is None or events.lease is not lease or self.again:
             return None
-        if {event.lease for event in events} != {lease}:
-            return None
-        numbers = {event.ack_id_bytes: event.checkpoint for event in events}
-        if len(numbers) != len(events) or not lease.held.keys() >= numbers.keys():
+        numbers, held = events.by_id, lease.held
+        if not held.keys() >= numbers.keys() or len(numbers) < len(events):
             return None
         lease.done |= numbers
         for ack_id in numbers:
-            del lease.held[ack_id]
-        return list(numbers)
+            del held[ack_id]
+        return events.ids
 
     def settle(self, ack_id: bytes, *, handled: bool) -> bool:
         """Something is said of an event; whether the server waits for that.
@@ -356,27 +365,13 @@ class Window:
             lease.done[ack_id] = number
         if ack_id in self.again:
             self.again.remove(ack_id)
-            left = self.untaken()
-            self._line_up([event for event in left if (event.ack_id_bytes, event.checkpoint) != (ack_id, number)])
+            self._leave_out(ack_id, number)
         return True
 
-
-def _parse(bodies: Sequence[bytes]) -> tuple[Sequence[schema.ResolvedIndexedEvent], Iterable[int | None]] | None:
-    """The events, and how often each was delivered before; None where the bytes are no events.
-
-    Joined, the payloads are one message: decoded in one call, at a fifth of the price.
-    """
-    try:
-        batch = schema.PersistentSubscriptionStreamEventsAppeared.FromString(b"".join(bodies))
-        if len(batch.event) != len(bodies):
-            return None
-        counts = batch.retryCount
-        if not counts:
-            return batch.event, repeat(None, len(bodies))
-        if len(counts) == len(bodies):
-            return batch.event, counts
-        # Some have none: which, only each by itself can tell.
-        each = [schema.PersistentSubscriptionStreamEventAppeared.FromString(body) for body in bodies]
-    except PARSE_ERRORS:
-        return None
-    return [push.event for push in each], [push.retryCount if push.HasField("retryCount") else None for push in each]
+    def _leave_out(self, ack_id: bytes, number: int) -> None:
+        """Do not hand this one out."""
+        left = self._untaken()
+        sizes = self._sizes[len(self._sizes) - len(left) :]
+        keys = zip(left.ids, left.numbers, strict=True)
+        places = [place for place, key in enumerate(keys) if key != (ack_id, number)]
+        self._line_up(left.at(places), [sizes[place] for place in places])

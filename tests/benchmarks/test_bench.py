@@ -20,7 +20,7 @@ def test_every_case_runs_and_is_reported(tmp_path: Path) -> None:
         "async for",
         "caught up, batches()",
         "caught up, async for",
-        "batches(), ack(*batch)",
+        "batches(), ack(batch)",
         "async for, ack(event)",
         ".pages()",
         "async for",

@@ -188,9 +188,9 @@ def deaf_after_reconnect() -> Iterator[None]:
 
 def _drain(mailbox: Mailbox) -> list[Any]:
     """All that waits in a mailbox."""
-    frames: list[Any] = []
+    runs: list[Any] = []
     with suppress(trio.WouldBlock, trio.EndOfChannel):
         while True:
-            frames += mailbox._receive.receive_nowait()
+            runs.append(mailbox._receive.receive_nowait())
     mailbox.events = mailbox.bytes = 0
-    return frames
+    return runs

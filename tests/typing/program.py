@@ -155,7 +155,7 @@ async def consume(conn: Connection) -> None:
             await events.nak(event, action=NakAction.PARK, message="no such person")
         async for batch in events.batches():
             assert_type(batch, Sequence[PersistentEvent])
-            await events.ack(*batch)
+            await events.ack(batch)
         async for item in events.with_notices():
             if not isinstance(item, PersistentEvent):
                 assert_type(item, Notice)

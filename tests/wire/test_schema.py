@@ -100,8 +100,8 @@ def test_required_are_those_of_the_servers(name: str) -> None:
 def test_there_is_no_other_message() -> None:
     file = schema.NewEvent.DESCRIPTOR.file
     ours = all_messages(file.message_types_by_name.values())
-    joined = {"StreamEventsAppeared", "PersistentSubscriptionStreamEventsAppeared"}
-    assert ours == MESSAGES.keys() - OLD_MESSAGES.keys() | joined
+    own = {"StreamEventsAppeared", "PersistentSubscriptionStreamEventsAppeared", "HandedEvent"}
+    assert ours == MESSAGES.keys() - OLD_MESSAGES.keys() | own
     assert REQUIRED.keys() <= ours
 
 
@@ -221,13 +221,18 @@ def test_joined_pushes_of_a_group_are_one_batch_too(retries: tuple[int | None, .
     """Servers say how often an event was delivered in each of them or in none, but for those that leave out zeros."""
     pushes = [
         schema.PersistentSubscriptionStreamEventAppeared(
-            event=schema.ResolvedIndexedEvent(event=schema.EventRecord(event_number=n)), retryCount=retry
+            event=schema.ResolvedIndexedEvent(
+                event=schema.EventRecord(event_number=n), link=schema.EventRecord(event_number=n + 7) if n else None
+            ),
+            retryCount=retry,
         )
         for n, retry in enumerate(retries)
     ]
     joined = b"".join(push.SerializeToString() for push in pushes)
     batch = schema.PersistentSubscriptionStreamEventsAppeared.FromString(joined)
-    assert list(batch.event) == [push.event for push in pushes]
+    assert [event.event.event_number for event in batch.event] == [0, 1, 2]
+    assert [bool(event.link) for event in batch.event] == [False, True, True]
+    assert schema.EventRecord.FromString(batch.event[2].link) == pushes[2].event.link
     assert list(batch.retryCount) == [retry for retry in retries if retry is not None]
 
 

@@ -90,10 +90,10 @@ def recorded(
     if position is not None:
         place = {"commit_position": position.commit, "prepare_position": position.prepare}
         return LogEvent(ResolvedEvent(event=event, link=through, **place))
-    resolved = ResolvedIndexedEvent(event=event, link=through)
     if retry_count is not None:
-        return PersistentEvent(resolved, retry_count, Lease(object(), b"", "", b"", 0), resolved.ByteSize())
-    return Event(resolved)
+        lease, named = Lease(object(), b"", "", b"", 0), event if through is None else through
+        return PersistentEvent(lease, named.event_id, named.event_number, event, through, retry_count)
+    return Event(ResolvedIndexedEvent(event=event, link=through))
 
 
 def _as_new(type: str, data: object, metadata: object, id: UUID | None) -> NewEvent:

@@ -33,9 +33,15 @@ NO_CORRELATION = bytes(16)
 """The id of what concerns the whole connection."""
 
 Frame: TypeAlias = tuple[int, int, bytes, bytes]
-"""Command, flags, correlation id, and all that follows. A plain tuple: there is one for each live event."""
+"""Command, flags, correlation id, and all that follows."""
+
+Run: TypeAlias = tuple[int, int, bytes, list[bytes]]
+"""Frames that came one after another and differ in nothing before their payloads, as pushed events do: command, flags,
+correlation id, and what follows in each. A tuple for each live event would cost as much as finding its end."""
 
 _HEADER = struct.Struct("<iBB16s")
+# A length, and all of the header, which is the same in all frames of a run.
+_LENGTH_AND_HEADER = struct.Struct("<i18s")
 _LENGTH = struct.Struct("<i")
 _SKIPPED_BODY = struct.Struct("<qq")
 _HEAD_SIZE = LENGTH_SIZE + HEADER_SIZE
@@ -86,7 +92,12 @@ class FrameBuffer:
         return self._have
 
     def feed(self, chunk: bytes | bytearray) -> list[Frame]:
-        """The frames that this chunk completes, in order.
+        """The frames that this chunk completes, in order; otherwise as `feed_runs`."""
+        runs = self.feed_runs(chunk)
+        return [(command, flags, correlation, body) for command, flags, correlation, bodies in runs for body in bodies]
+
+    def feed_runs(self, chunk: bytes | bytearray) -> list[Run]:
+        """The frames that this chunk completes, in order, in runs.
 
         Raises `ProtocolError` for a length no frame can have; the buffer is of no use after that. Where good frames
         came before it, they are returned, and `check` or the next call raises.
@@ -108,37 +119,47 @@ class FrameBuffer:
         if self._error is not None:
             raise self._error
 
-    def _cut(self, data: bytes) -> list[Frame]:
-        frames: list[Frame] = []
+    def _cut(self, data: bytes) -> list[Run]:
+        runs: list[Run] = []
         try:
-            self._cut_into(frames, data)
+            self._cut_into(runs, data)
         except ProtocolError as error:
             self._error = error
-            if not frames:
+            if not runs:
                 raise
-        return frames
+        return runs
 
-    def _cut_into(self, frames: list[Frame], data: bytes) -> None:
-        append = frames.append
-        unpack = _HEADER.unpack_from
+    def _cut_into(self, runs: list[Run], data: bytes) -> None:
+        unpack = _LENGTH_AND_HEADER.unpack_from
         limit = self._limit
         start = 0
-        last_head = len(data) - _HEAD_SIZE
+        size = len(data)
+        last_head = size - _HEAD_SIZE
+        header = b""
+        bodies: list[bytes] = []
         while start <= last_head:
-            length, command, flags, correlation = unpack(data, start)
+            length, this_header = unpack(data, start)
             end = start + LENGTH_SIZE + length
             if not HEADER_SIZE <= length <= limit:
                 self._check(length)
-                self._on_oversize(correlation, length)
-                append((SKIPPED, 0, correlation, _SKIPPED_BODY.pack(length, limit)))
-                start = self._skip_to(end, len(data))
+                header = b""
+                runs.append(self._oversize(this_header[2:], length))
+                start = self._skip_to(end, size)
                 continue
-            if end > len(data):
+            if end > size:
                 break
-            append((command, flags, correlation, data[start + _HEAD_SIZE : end]))
+            if this_header != header:
+                header = this_header
+                bodies = []
+                runs.append((header[0], header[1], header[2:], bodies))
+            bodies.append(data[start + _HEAD_SIZE : end])
             start = end
-        if start < len(data):
+        if start < size:
             self._keep_tail(data, start)
+
+    def _oversize(self, correlation: bytes, length: int) -> Run:
+        self._on_oversize(correlation, length)
+        return SKIPPED, 0, correlation, [_SKIPPED_BODY.pack(length, self._limit)]
 
     def _keep_tail(self, data: bytes, start: int) -> None:
         """Keep an unfinished frame, once it is known that it can be one."""

@@ -668,15 +668,26 @@ class PersistentSubscriptionStreamEventAppeared(Message):
         retryCount: int | None = ...,
     ) -> None: ...
 
+class HandedEvent(Message):
+    @property
+    def event(self) -> EventRecord: ...
+    link: bytes
+    def __init__(
+        self,
+        *,
+        event: EventRecord | None = ...,
+        link: bytes | None = ...,
+    ) -> None: ...
+
 class PersistentSubscriptionStreamEventsAppeared(Message):
     @property
-    def event(self) -> RepeatedCompositeFieldContainer[ResolvedIndexedEvent]: ...
+    def event(self) -> RepeatedCompositeFieldContainer[HandedEvent]: ...
     @property
     def retryCount(self) -> RepeatedScalarFieldContainer[int]: ...
     def __init__(
         self,
         *,
-        event: Iterable[ResolvedIndexedEvent] | None = ...,
+        event: Iterable[HandedEvent] | None = ...,
         retryCount: Iterable[int] | None = ...,
     ) -> None: ...
 
