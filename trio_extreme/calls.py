@@ -90,6 +90,8 @@ class Calls:
         # Those that wait, by stream, because of others before them it must be found out first what became of them.
         self._behind: dict[str, dict[Slot[Any], None]] = {}
         self._look_ups = LookUps(line, self._look, self._settle_look_up, self._go_on)
+        # When the sweeper means to look next, and what wakes it earlier.
+        self._wake = inf
         self._nap = trio.CancelScope()
 
     def __repr__(self) -> str:
@@ -124,8 +126,9 @@ class Calls:
         slot = Slot(operation, self.encode(credentials), until, self.door.leave, is_page=is_page)
         if operation.look_in is not None:
             slot.began = self.now() if began is None else began
-        # A deadline that was carried over may come before the sweeper means to look next.
-        self._nap.deadline = min(self._nap.deadline, until)
+        if until < self._wake:
+            # As a deadline that was carried over may be. To move the scope's is dear.
+            self._wake = self._nap.deadline = until
         await self.enter(slot)
         try:
             return await self.answer(slot)
@@ -157,13 +160,18 @@ class Calls:
     def abandon(self, slot: Slot[Any]) -> None:
         """Nobody waits for this request any more."""
         self.release(slot)
+        if slot.answer is None:
+            self._stop_waiting(slot)
+        self._line.forget(slot)
+
+    def _stop_waiting(self, slot: Slot[Any]) -> None:
+        """It got no answer: it may wait anywhere."""
         behind = self._behind.get(slot.operation.look_in or "", {})
         if slot in self._held or slot in behind:
             self._held.pop(slot, None)
             behind.pop(slot, None)
             self._forget_bytes(slot)
         self._look_ups.forget(slot)
-        self._line.forget(slot)
         slot.leave()
 
     def release(self, slot: Slot[Any]) -> None:
@@ -218,12 +226,16 @@ class Calls:
         """The door has let it in, and counted it."""
         slot.inside = slot.queued = True
         slot.order = next(self._admissions)
-        self.submit(slot)
+        self._place(slot)
 
     def submit(self, slot: Slot[Any]) -> None:
         """Have it sent, now or by the next session; all of it counts until then."""
-        slot.serial = slot.serial or next(self._serials)
         self.door.readmit(slot)
+        self._place(slot)
+
+    def _place(self, slot: Slot[Any]) -> None:
+        """Find the place where it is to wait: for the writer, for a session, or behind others."""
+        slot.serial = slot.serial or next(self._serials)
         stream = slot.operation.look_in
         if self.ended is not None:
             slot.renew()
@@ -478,7 +490,8 @@ class Calls:
                     due = slot.deadline
                 if now < due < wake:
                     wake = due
-            with trio.CancelScope(deadline=max(wake, now + GRAIN)) as self._nap:
+            self._wake = max(wake, now + GRAIN)
+            with trio.CancelScope(deadline=self._wake) as self._nap:
                 await trio.sleep_forever()
 
     def _expire(self, slot: Slot[Any], now: float) -> None:

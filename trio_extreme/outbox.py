@@ -78,10 +78,11 @@ class Outbox:
         while True:
             if self._joined:
                 self._make_joined()
-            frames += len(self._urgent)
-            size += sum(map(len, self._urgent))
-            parts += self._urgent
-            self._urgent.clear()
+            if self._urgent:
+                frames += len(self._urgent)
+                size += sum(map(len, self._urgent))
+                parts += self._urgent
+                self._urgent.clear()
             if slot is not None:
                 self._on_taken(slot, now)
                 if not slot.gone and slot.error is None:

@@ -120,8 +120,18 @@ class Slot(Generic[T]):
         self.refusal: WrongExpectedVersion | None = None
         #: Its value where no answer told it.
         self.found: T | None = None
+        #: What its caller waits on.
         self.event = trio.Event()
-        self.renew()
+        self.correlation = NO_CORRELATION
+        #: Its caller has gone: it is not sent any more.
+        self.gone = False
+        #: The command and the payload that came back.
+        self.answer: tuple[int, bytes] | None = None
+        self.error: TrioExtremeError | None = None
+        #: It was given to the socket.
+        self.sent = False
+        #: When this attempt ends.
+        self.expires = deadline
 
     def renew(self, correlation: bytes = NO_CORRELATION) -> None:
         """Forget the last attempt."""
@@ -129,9 +139,8 @@ class Slot(Generic[T]):
         self.gone = False
         if self.event.is_set():
             self.event = trio.Event()
-        #: The command and the payload that came back.
-        self.answer: tuple[int, bytes] | None = None
-        self.error: TrioExtremeError | None = None
+        self.answer = None
+        self.error = None
         self.sent = False
         self.expires = self.deadline
 

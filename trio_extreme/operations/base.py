@@ -72,6 +72,8 @@ class Operation(ABC, Generic[T]):
     #: The command of the answer that `read` understands.
     answer: int
     resend = Resend.AGAIN
+    #: The stream to look for its events in, where an attempt got no answer; None where that tells nothing.
+    look_in: str | None = None
     #: Whether an answer is missed after `attempt_timeout`; some work takes longer by its nature.
     prompt = True
 
@@ -79,11 +81,6 @@ class Operation(ABC, Generic[T]):
     def event_ids(self) -> Sequence[UUID]:
         """The ids of the events that this would write."""
         return ()
-
-    @property
-    def look_in(self) -> str | None:
-        """The stream to look for its events in, where an attempt got no answer; None where that tells nothing."""
-        return None
 
     def found(self, first: int, last: int) -> T:
         """The value, where its events were found in `look_in`, under these numbers."""

@@ -103,16 +103,14 @@ class CommitTransaction(Operation[WriteResult]):
         self._event_ids = event_ids
         self._require_master = require_master
         self.resend = _resend(begun, event_ids)
+        if begun is not None and self.resend is not Resend.NEVER:
+            # With ANY it would prove nothing to find that they are not there.
+            self.look_in = begun.stream
 
     @property
     def event_ids(self) -> Sequence[UUID]:
         """The ids of the events that were added here."""
         return self._event_ids
-
-    @property
-    def look_in(self) -> str | None:
-        """The stream, where it is known; with ANY it would prove nothing to find that they are not there."""
-        return None if self.resend is Resend.NEVER or self._begun is None else self._begun.stream
 
     def found(self, first: int, last: int) -> WriteResult:
         """Where the events are; of their place in the log a stream does not tell."""

@@ -39,7 +39,7 @@ class Append(Operation[WriteResult]):
     answer = Command.WRITE_EVENTS_COMPLETED
 
     def __init__(self, stream: str, events: Sequence[NewEvent], expected: int, *, require_master: bool) -> None:
-        self._stream = stream
+        self._stream = self.look_in = stream
         self._events = events
         self._expected = expected
         self._require_master = require_master
@@ -52,11 +52,6 @@ class Append(Operation[WriteResult]):
     def event_ids(self) -> Sequence[UUID]:
         """The ids of the events to write."""
         return [event.id for event in self._events]
-
-    @property
-    def look_in(self) -> str:
-        """Its stream."""
-        return self._stream
 
     def found(self, first: int, last: int) -> WriteResult:
         """Where the events are; of their place in the log a stream does not tell."""
