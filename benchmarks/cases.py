@@ -39,10 +39,10 @@ WORKS = (
         EVENTS,
         bare.live,
         (
-            Way("batches()", library.live_batches, 0.75),
-            Way("async for", library.live_events, 0.6),
-            Way("caught up, batches()", library.caught_up_batches, 0.75),
-            Way("caught up, async for", library.caught_up_events, 0.6),
+            Way("batches()", library.live_batches, 0.85),
+            Way("async for", library.live_events, 0.7),
+            Way("caught up, batches()", library.caught_up_batches, 0.85),
+            Way("caught up, async for", library.caught_up_events, 0.7),
         ),
     ),
     Work(
@@ -50,8 +50,8 @@ WORKS = (
         EVENTS,
         bare.acked,
         (
-            Way("batches(), ack(batch)", library.acked_batches, 0.75),
-            Way("async for, ack(event)", library.acked_events, 0.6),
+            Way("batches(), ack(batch)", library.acked_batches, 0.7),
+            Way("async for, ack(event)", library.acked_events, 0.7),
             Way("async for, auto_ack", library.auto_acked_events, None),
         ),
     ),
@@ -60,11 +60,12 @@ WORKS = (
         EVENTS,
         bare.pages,
         (
-            Way(".pages()", library.pages, 0.8),
-            Way("async for", library.page_events, 0.6),
-            Way(".pages(), read ahead", library.pages_ahead, None),
-            Way("catching up, batches()", library.catch_up_batches, 0.75),
-            Way("catching up, async for", library.catch_up_events, 0.55),
+            Way(".pages()", library.pages, None),
+            Way("async for", library.page_events, None),
+            Way(".pages(), read ahead", library.pages_ahead, 0.85),
+            Way("async for, read ahead", library.page_events_ahead, 0.65),
+            Way("catching up, batches()", library.catch_up_batches, 0.8),
+            Way("catching up, async for", library.catch_up_events, 0.6),
         ),
     ),
     Work(
@@ -81,12 +82,12 @@ WORKS = (
         "pipelined appends",
         20_000,
         bare.append_pipelined,
-        (Way("100 tasks", library.append_pipelined, 0.6), Way("(100 bare tasks)", bare.append_by_tasks, None)),
+        (Way("100 tasks", library.append_pipelined, 0.7), Way("(100 bare tasks)", bare.append_by_tasks, None)),
     ),
     Work(
         "appends in turn",
         4_000,
         bare.append_in_turn,
-        (Way("append", library.append_in_turn, 0.75), Way("(bare blocking socket)", bare.append_blocking, None)),
+        (Way("append", library.append_in_turn, 0.8), Way("(bare blocking socket)", bare.append_blocking, None)),
     ),
 )

@@ -155,6 +155,20 @@ async def page_events(port: int, events: int) -> float:
     return took
 
 
+async def page_events_ahead(port: int, events: int) -> float:
+    """A stream, an event at a time, while the next page is under way."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        numbers = size = 0
+        async with conn.read_stream(STREAM) as reader:
+            async for event in reader:
+                numbers += event.number
+                size += len(event.data)
+        took = time.perf_counter() - began
+    check_all(events, numbers, size)
+    return took
+
+
 async def catch_up_batches(port: int, events: int) -> float:
     """A catch-up subscription to what is stored, a list at a time."""
     return await _in_batches(port, STREAM, events)

@@ -271,13 +271,15 @@ class Event(RecordedEvent):
     __slots__ = ("_resolved",)
 
     def __init__(self, resolved: Resolved) -> None:
-        self._resolved = resolved
-        self._record = record = resolved.event
-        self.type = record.event_type
+        record = resolved.event
+        kind = record.event_type
         # Each stored event has a type, so no type is no event, found out for nothing; HasField is dear.
-        if not self.type:
-            self._record = record = resolved.link
-            self.type = record.event_type
+        if not kind:
+            record = resolved.link
+            kind = record.event_type
+        self._resolved = resolved
+        self._record = record
+        self.type = kind
         self.number = record.event_number
         self.data = record.data
 
@@ -342,14 +344,14 @@ class PersistentEvent(Event):
         self.checkpoint = number  # pyright: ignore[reportIncompatibleMethodOverride]
         self._link = link
         self.retry_count = retry_count
-        self._record = record
-        self.type = record.event_type
+        kind = record.event_type
         if link is not None:
+            if not kind:
+                record = link
+                kind = record.event_type
             number = record.event_number
-            if not self.type:
-                self._record = record = link
-                self.type = record.event_type
-                number = record.event_number
+        self._record = record
+        self.type = kind
         self.number = number
         self.data = record.data
 
