@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 _DATA = bytes(EVENT_SIZE)
 
+BATCH = 500
+"""Events in an append, where they are appended many at a time."""
+
+SUBSCRIPTIONS = 100
+"""Of one connection, where there are many."""
+
 
 def settings(port: int) -> Settings:
     """How the library is connected here: as its defaults are."""
@@ -57,6 +63,29 @@ async def live_events(port: int, events: int) -> float:
             took = time.perf_counter() - began
     check_all(events, numbers, size)
     return took
+
+
+async def live_to_many(port: int, events: int) -> float:
+    """Live events of `SUBSCRIPTIONS` subscriptions on one connection, all events to each; so many in all."""
+    each = events // SUBSCRIPTIONS
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        async with trio.open_nursery() as nursery:
+            for _ in range(SUBSCRIPTIONS):
+                nursery.start_soon(_take_live, conn, each)
+        return time.perf_counter() - began
+
+
+async def _take_live(conn: Connection, events: int) -> None:
+    async with conn.subscribe_live(STREAM) as subscription:
+        numbers = size = 0
+        async for event in subscription:
+            number = event.number
+            numbers += number
+            size += len(event.data)
+            if number == events - 1:
+                break
+    check_all(events, numbers, size)
 
 
 async def acked_batches(port: int, events: int) -> float:
@@ -276,6 +305,15 @@ async def _listen(port: int, handle: Handler, *, batch: int | None = None, check
         )
         began = time.perf_counter()
         await listener.run()
+        return time.perf_counter() - began
+
+
+async def append_batches(port: int, events: int) -> float:
+    """Appends of `BATCH` events, one after the other."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        for _ in range(events // BATCH):
+            await conn.append(STREAM, [NewEvent(EVENT_TYPE, _DATA) for _ in range(BATCH)], expected=ANY)
         return time.perf_counter() - began
 
 

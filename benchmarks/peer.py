@@ -252,9 +252,12 @@ class Session:
             return _NO_STREAM
         return self._stream.page(request.from_event_number, request.max_count)
 
+    def _confirm(self, correlation: bytes) -> None:
+        self._send(encode_frame(Command.SUBSCRIPTION_CONFIRMATION, correlation, _CONFIRMATION))
+
     def _push(self, correlation: bytes) -> None:
         """Confirm a subscription, and send all events at once after it."""
-        self._send(encode_frame(Command.SUBSCRIPTION_CONFIRMATION, correlation, _CONFIRMATION))
+        self._confirm(correlation)
         for frames in self._stream.pushes(correlation):
             self._send(frames)
 
