@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.embedded.competing import (
+    APPEARED,
     CHECKPOINTS,
+    DELETE,
+    DROPPED,
     PARKED,
     NakAction,
     Worker,
+    delete_group,
     start,
     texts,
     tick,
 )
 from tests.embedded.talk import Desk, delete, link, new_event, new_events, new_id, read_stream
+from trio_extreme.embedded.clients import Client
 from trio_extreme.embedded.versions import VERSIONS
 from trio_extreme.wire.commands import Command
 
@@ -324,6 +329,49 @@ def test_how_often_counts_when_consumers_leave(version: str) -> None:
             worker.unsubscribe()
     assert heard == ([1] * 7 if version in ("3.9.4", "4.1.1", "5.0") else [1, 1, 1, 1, 0, 0, 0])
     assert (texts(desk, PARKED) == [b"0@jobs"]) is (heard[-1] == 0)
+
+
+def break_over(worker: Worker, command: int, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection breaks over the first frame of this command."""
+    client = worker.caller.client
+    reply = Client.reply
+
+    def broken(to: Client, sent: int, *args: Any) -> None:
+        reply(to, sent, *args)
+        if to is client and sent == command:
+            monkeypatch.undo()
+            desk.service.forget(client)
+
+    monkeypatch.setattr(Client, "reply", broken)
+
+
+@pytest.mark.parametrize("strategy", ["RoundRobin", "DispatchToSingle", "Pinned"])
+def test_a_connection_that_breaks_over_an_event(desk: Desk, strategy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others get what it had, each event once: it was going round with what waited, in the middle of that."""
+    start(desk, named_consumer_strategy=strategy)
+    first = Worker(desk, 3)
+    desk.write("jobs", new_events(6))
+    assert first.numbers() == [0, 1, 2]
+    break_over(first, APPEARED, desk, monkeypatch)
+    first.ack(1)
+    assert [consumer.client for consumer in the_group(desk).consumers] == []
+    assert len(the_group(desk).outstanding) == 0
+    second = Worker(desk)
+    assert sorted(second.numbers()) == [0, 2, 3, 4, 5]
+    assert [consumer.room for consumer in the_group(desk).consumers] == [5]
+
+
+def test_a_connection_that_breaks_over_being_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has two consumers; the group of one is deleted."""
+    start(desk)
+    start(desk, subscription_group_name="other")
+    worker = Worker(desk)
+    Worker(desk, key="jobs::other", caller=worker.caller)
+    break_over(worker, DROPPED, desk, monkeypatch)
+    assert desk.ask(DELETE, delete_group()).result == 0
+    other = desk.service.groups.find("jobs", "other")
+    assert other is not None
+    assert other.consumers == []
 
 
 def test_what_cannot_be_parked_is_lost_and_the_group_goes_on(desk: Desk) -> None:

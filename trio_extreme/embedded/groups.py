@@ -201,11 +201,10 @@ class Groups:
 
     def _end(self, group: Group) -> None:
         """Its consumers are told."""
-        for consumer in list(group.consumers):
-            group.dismiss(consumer)
         del self._groups[group.key]
         self._by_stream[group.stream].remove(group)
-        self._consumers = {key: found for key, found in self._consumers.items() if found[0] is not group}
+        for key in [key for key, (other, _) in self._consumers.items() if other is group]:
+            self._dismiss(key)
 
     def _write_down(self, identity: Identity | None) -> None:
         login = "" if identity is None else identity.login
@@ -310,7 +309,13 @@ class Groups:
     def drop_all(self, client: Client) -> None:
         """Tell a client that it is connected to no group any more, as a server does that shuts down."""
         for correlation in self._correlations(client):
-            group, consumer = self._consumers.pop((client, correlation))
+            self._dismiss((client, correlation))
+
+    def _dismiss(self, key: tuple[Client, bytes]) -> None:
+        """Tell one consumer. Of a connection that breaks over that, nobody else is there any more."""
+        found = self._consumers.pop(key, None)
+        if found is not None:
+            group, consumer = found
             group.dismiss(consumer)
 
     def _correlations(self, client: Client) -> list[bytes]:

@@ -6,6 +6,8 @@ written meanwhile, at most `live_buffer_size` events; here a page is there at on
 Rule 2: an event is in one place: with nobody yet, in the backlog, or outstanding. It leaves the group when it is acked,
 skipped or parked.
 Rule 3: after whatever makes room, the place is noted, more is read, and what waits is handed out.
+Rule 4: a connection may break over the very event that it is handed, as faults have it. Its consumer takes part until
+what was begun is handed out, as with real servers, where the news of that waits its turn.
 """
 
 from __future__ import annotations
@@ -58,6 +60,9 @@ class Group:
         self._version = version
         self._clock = clock
         self._noted_at = -inf
+        # Who left while events were being handed out, and whether they are.
+        self._leaving: list[tuple[Consumer, bool]] = []
+        self._handing_out = False
         self._strategy = STRATEGIES[settings.named_consumer_strategy]()
         self._page_size = min(settings.read_batch_size, _LARGEST_PAGE) if settings.read_batch_size > 0 else _USUAL_PAGE
         self._timeout = self._seconds_to_ack()
@@ -117,6 +122,9 @@ class Group:
 
     def leave(self, consumer: Consumer, *, lost: bool = False) -> None:
         """It takes part no more, because its connection was `lost` or because it said so; others get what it had."""
+        if self._handing_out:
+            self._leaving.append((consumer, lost))
+            return
         self.consumers.remove(consumer)
         self._strategy.remove(consumer)
         for message in sorted(consumer.held.values(), key=lambda held: held.number):
@@ -131,9 +139,9 @@ class Group:
 
     def dismiss(self, consumer: Consumer) -> None:
         """Tell a consumer that it takes part no more; servers have one reason for everything. What it has gets late."""
-        consumer.client.reply(Command.SUBSCRIPTION_DROPPED, consumer.correlation)
         self.consumers.remove(consumer)
         self._strategy.remove(consumer)
+        consumer.client.reply(Command.SUBSCRIPTION_DROPPED, consumer.correlation)
 
     # What consumers say
 
@@ -230,7 +238,14 @@ class Group:
 
     def hand_out(self) -> None:
         """Give consumers what they have room for."""
-        self.backlog.hand_out(self._push)
+        self._handing_out = True
+        try:
+            self.backlog.hand_out(self._push)
+        finally:
+            self._handing_out = False
+        if self._leaving:
+            consumer, lost = self._leaving.pop()
+            self.leave(consumer, lost=lost)
 
     def _push(self, message: Message) -> Pushed:
         pushed = self._strategy.push(message)
