@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import trio
 
 from benchmarks.bare import IN_FLIGHT, WINDOW, check_all
-from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, GROUP, NEW_STREAM, STREAM
+from benchmarks.peer import (
+    BUSY_STREAM,
+    EVENT_SIZE,
+    EVENT_TYPE,
+    GROUP,
+    NEW_STREAM,
+    SHORT,
+    SHORT_STREAM,
+    STORED_STREAM,
+    STREAM,
+)
 from trio_extreme import ANY, STOP, Listener, MemoryCheckpoints, NewEvent, Settings, open_connection
 
 if TYPE_CHECKING:
@@ -20,9 +30,6 @@ _DATA = bytes(EVENT_SIZE)
 
 BATCH = 500
 """Events in an append, where they are appended many at a time."""
-
-SUBSCRIPTIONS = 100
-"""Of one connection, where there are many."""
 
 
 def settings(port: int) -> Settings:
@@ -66,26 +73,47 @@ async def live_events(port: int, events: int) -> float:
 
 
 async def live_to_many(port: int, events: int) -> float:
-    """Live events of `SUBSCRIPTIONS` subscriptions on one connection, all events to each; so many in all."""
-    each = events // SUBSCRIPTIONS
+    """Live events of many subscriptions on one connection, `SHORT` to each; so many in all."""
     async with open_connection(settings(port)) as conn:
         began = time.perf_counter()
         async with trio.open_nursery() as nursery:
-            for _ in range(SUBSCRIPTIONS):
-                nursery.start_soon(_take_live, conn, each)
+            for _ in range(events // SHORT):
+                nursery.start_soon(_take_live, conn)
         return time.perf_counter() - began
 
 
-async def _take_live(conn: Connection, events: int) -> None:
-    async with conn.subscribe_live(STREAM) as subscription:
+async def _take_live(conn: Connection) -> None:
+    async with conn.subscribe_live(SHORT_STREAM) as subscription:
         numbers = size = 0
         async for event in subscription:
             number = event.number
             numbers += number
             size += len(event.data)
-            if number == events - 1:
+            if number == SHORT - 1:
                 break
-    check_all(events, numbers, size)
+    check_all(SHORT, numbers, size)
+
+
+async def ping_under_load(port: int, events: int) -> list[float]:
+    """Seconds of each ping, one after the other, while so many live events are taken on the same connection."""
+    seconds: list[float] = []
+    async with open_connection(settings(port)) as conn, trio.open_nursery() as nursery:
+        subscription = await nursery.start(_keep_taking, conn, events)
+        while not subscription.is_set():
+            began = time.perf_counter()
+            await conn.ping()
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+async def _keep_taking(conn: Connection, events: int, *, task_status: trio.TaskStatus[trio.Event]) -> None:
+    ended = trio.Event()
+    async with conn.subscribe_live(BUSY_STREAM) as subscription:
+        task_status.started(ended)
+        async for event in subscription:
+            if event.number == events - 1:
+                break
+    ended.set()
 
 
 async def acked_batches(port: int, events: int) -> float:
@@ -200,12 +228,12 @@ async def page_events_ahead(port: int, events: int) -> float:
 
 async def catch_up_batches(port: int, events: int) -> float:
     """A catch-up subscription to what is stored, a list at a time."""
-    return await _in_batches(port, STREAM, events)
+    return await _in_batches(port, STORED_STREAM, events)
 
 
 async def catch_up_events(port: int, events: int) -> float:
     """A catch-up subscription to what is stored, an event at a time."""
-    return await _one_by_one(port, STREAM, events)
+    return await _one_by_one(port, STORED_STREAM, events)
 
 
 async def caught_up_batches(port: int, events: int) -> float:

@@ -11,13 +11,15 @@ subscribes is pushed all events, as if they were written at that moment.
 from __future__ import annotations
 
 import argparse
+import os
 import socket
 import struct
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from trio_extreme.wire import schema
@@ -36,15 +38,22 @@ if TYPE_CHECKING:
 STREAM = "bench"
 NEW_STREAM = "bench-new"
 """A stream that nobody has written, until somebody subscribes to it: all events come live, and none can be read."""
+STORED_STREAM = "bench-stored"
+"""The same stream, to which nothing more is written: who subscribes is pushed nothing."""
+SHORT_STREAM = "bench-short"
+"""Its first events alone, for many subscriptions at a time: `SHORT` are pushed to each."""
+BUSY_STREAM = "bench-busy"
+"""All events are pushed, and meanwhile the peer answers what else it is asked."""
 GROUP = "workers"
 """A group of that stream, from its first event on: whoever connects is its only consumer."""
 EVENT_TYPE = "PersonCreated"
-EVENT_SIZE = 256
+EVENT_SIZE = int(os.environ.get("BENCHMARK_EVENT_SIZE", "256"))
 """Bytes of data in an event of a benchmark."""
 
 _READ_SIZE = 262_144
 _PUSH = 512
 """Live events in one send."""
+SHORT = _PUSH
 _HEAD = struct.Struct("<iBB16s")
 _BEFORE_ID = 6
 """Bytes of a frame before its correlation id."""
@@ -113,6 +122,7 @@ class Stream:
 
     def __init__(self, total: int, size: int, *, on_the_fly: bool) -> None:
         self._total = total
+        self.confirmation = _encode_confirmation(total - 1)
         self._pushes: list[list[bytes]] = []
         self._handed: list[bytes] = []
         self._item: Callable[[int], bytes] = partial(_encode_item, size=size)
@@ -139,7 +149,11 @@ class Stream:
         return map(correlation.join, self._pushes)
 
 
-_CONFIRMATION = schema.SubscriptionConfirmation(last_commit_position=0, last_event_number=-1).SerializeToString()
+def _encode_confirmation(last_number: int) -> bytes:
+    return schema.SubscriptionConfirmation(last_commit_position=0, last_event_number=last_number).SerializeToString()
+
+
+_CONFIRMATION = _encode_confirmation(-1)
 _GROUP_CONFIRMATION = schema.PersistentSubscriptionConfirmation(
     last_commit_position=0, subscription_id=f"{STREAM}::{GROUP}", last_event_number=-1
 ).SerializeToString()
@@ -179,6 +193,7 @@ class Session:
         self._stream = stream
         # Of a group: the event that is handed out next.
         self._next = 0
+        self._sending = threading.Lock()
 
     def serve(self) -> None:
         """Answer until the client has gone."""
@@ -215,10 +230,9 @@ class Session:
         return data[start:]
 
     def _send(self, data: bytes) -> None:
-        try:
+        """Send it, unless the client has gone: the next receive finds the end."""
+        with self._sending, suppress(OSError):
             self._connection.sendall(data)
-        except OSError:
-            return  # the next receive finds the end
 
     def _answer_other(self, command: int, correlation: bytes, payload: bytes) -> Iterable[bytes]:
         """The bytes that answer what is not a write."""
@@ -226,7 +240,7 @@ class Session:
             page = self._page(schema.ReadStreamEvents.FromString(payload))
             return encode_head(Command.READ_STREAM_EVENTS_FORWARD_COMPLETED, correlation, len(page)), page
         if command == Command.SUBSCRIBE_TO_STREAM:
-            self._push(correlation)
+            self._subscribe(correlation, schema.SubscribeToStream.FromString(payload).event_stream_id)
             return ()
         if command in {Command.CONNECT_TO_PERSISTENT_SUBSCRIPTION, Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS}:
             return self._answer_consumer(command, correlation, payload)
@@ -252,13 +266,21 @@ class Session:
             return _NO_STREAM
         return self._stream.page(request.from_event_number, request.max_count)
 
-    def _confirm(self, correlation: bytes) -> None:
-        self._send(encode_frame(Command.SUBSCRIPTION_CONFIRMATION, correlation, _CONFIRMATION))
+    def _subscribe(self, correlation: bytes, stream: str) -> None:
+        """Confirm a subscription, and push what is new to it."""
+        is_stored = stream == STORED_STREAM
+        confirmation = self._stream.confirmation if is_stored else _CONFIRMATION
+        self._send(encode_frame(Command.SUBSCRIPTION_CONFIRMATION, correlation, confirmation))
+        pushes = self._stream.pushes(correlation)
+        if stream == BUSY_STREAM:
+            threading.Thread(target=self._push, args=(pushes,), daemon=True).start()
+        elif stream == SHORT_STREAM:
+            self._push(islice(pushes, 1))
+        elif not is_stored:
+            self._push(pushes)
 
-    def _push(self, correlation: bytes) -> None:
-        """Confirm a subscription, and send all events at once after it."""
-        self._confirm(correlation)
-        for frames in self._stream.pushes(correlation):
+    def _push(self, pushes: Iterator[bytes]) -> None:
+        for frames in pushes:
             self._send(frames)
 
 

@@ -53,7 +53,6 @@ PATHS: dict[str, tuple[Run, int]] = {
         if way.run.__module__ == library.__name__
     },
     "append_batches": (library.append_batches, 1000),
-    "live_to_many": (library.live_to_many, 5_000),
 }
 """Each way of the library's, and with how many events it is looked at."""
 
@@ -105,14 +104,8 @@ class _Session(Session):
         super().__init__(connection, stream)  # type: ignore[arg-type]
         self._canned = connection
 
-    def _push(self, correlation: bytes) -> None:
-        self._confirm(correlation)
-        self._canned.bring(self._stream.pushes(correlation))
-
-
-def _of_stream(run: Run, events: int) -> int:
-    """How many events there are in the stream where so many are taken in all."""
-    return events // library.SUBSCRIPTIONS if run is library.live_to_many else events
+    def _push(self, pushes: Iterator[bytes]) -> None:
+        self._canned.bring(pushes)
 
 
 @cache
@@ -134,7 +127,7 @@ def canned(events: int) -> Iterator[None]:
 
 def run_canned(run: Run, events: int) -> None:
     """Have a path take so many events, while time stands still."""
-    with canned(_of_stream(run, events)), scheduled_by(0):
+    with canned(events), scheduled_by(0):
         trio.run(run, _PORT, events, clock=trio.testing.MockClock())
 
 
@@ -154,7 +147,7 @@ def calls_of(run: Run, events: int) -> Counter[str]:
         if name is not None and (event == "c_call" or code.co_name not in _INLINED):
             counts[name if event == "call" else name + _FROM_C] += 1
 
-    _stream(_of_stream(run, events))
+    _stream(events)
     sys.setprofile(count)
     try:
         run_canned(run, events)
