@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, GROUP, STREAM
+from benchmarks.peer import EVENT_SIZE, EVENT_TYPE, GROUP, SHORT, SHORT_STREAM, STREAM
 from trio_extreme.wire import schema
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 500
 WINDOW = 100
 """Appends under way at a time where they are pipelined."""
+
+BATCH = 500
+"""Events in an append, where they are appended many at a time."""
 
 IN_FLIGHT = 500
 """Events of a group that may be on their way, or not acked yet."""
@@ -108,6 +111,17 @@ def _encode(command: int, number: int, message: Message) -> bytes:
     return _REQUEST.pack(length, command, 1, 0, number) + _CREDENTIALS + payload
 
 
+def _new_event() -> schema.NewEvent:
+    return schema.NewEvent(
+        event_id=os.urandom(16),
+        event_type=EVENT_TYPE,
+        data_content_type=0,
+        metadata_content_type=0,
+        data=_DATA,
+        metadata=b"",
+    )
+
+
 def _encode_append(number: int) -> bytes:
     event = schema.NewEvent(
         event_id=os.urandom(16),
@@ -118,6 +132,12 @@ def _encode_append(number: int) -> bytes:
         metadata=b"",
     )
     request = schema.WriteEvents(event_stream_id=STREAM, expected_version=_ANY, events=[event], require_master=False)
+    return _encode(_WRITE, number, request)
+
+
+def _encode_batch(number: int) -> bytes:
+    events = [_new_event() for _ in range(BATCH)]
+    request = schema.WriteEvents(event_stream_id=STREAM, expected_version=_ANY, events=events, require_master=False)
     return _encode(_WRITE, number, request)
 
 
@@ -200,6 +220,36 @@ async def pages(port: int, events: int) -> float:
         took = time.perf_counter() - began
     check_all(events, numbers, size)
     return took
+
+
+async def live_to_many(port: int, events: int) -> float:
+    """Seconds to receive so many live events of as many subscriptions as there are `SHORT` in them."""
+    async with connected(port) as (stream, frames):
+        began = time.perf_counter()
+        request = schema.SubscribeToStream(event_stream_id=SHORT_STREAM, resolve_link_tos=True)
+        subscriptions = events // SHORT
+        await stream.send_all(b"".join([_encode(_SUBSCRIBE, number + 1, request) for number in range(subscriptions)]))
+        seen = numbers = size = 0
+        while seen < subscriptions * SHORT:
+            for command, payload in await frames.receive():
+                if command == _APPEARED:
+                    record = schema.StreamEventAppeared.FromString(payload).event.event
+                    numbers += record.event_number
+                    size += len(record.data)
+                    seen += 1
+        took = time.perf_counter() - began
+    assert (numbers, size) == (subscriptions * SHORT * (SHORT - 1) // 2, seen * EVENT_SIZE)
+    return took
+
+
+async def append_batches(port: int, events: int) -> float:
+    """Seconds for appends of `BATCH` events each, one after the other, so many events in all."""
+    async with connected(port) as (stream, frames):
+        began = time.perf_counter()
+        for number in range(events // BATCH):
+            await stream.send_all(_encode_batch(number))
+            _check_written(await frames.receive_one())
+        return time.perf_counter() - began
 
 
 async def append_pipelined(port: int, appends: int) -> float:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from benchmarks.bare import IN_FLIGHT, WINDOW, check_all
+from benchmarks.bare import BATCH, IN_FLIGHT, WINDOW, check_all
 from benchmarks.peer import (
     BUSY_STREAM,
     EVENT_SIZE,
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from trio_extreme import Connection, Event, Handler
 
 _DATA = bytes(EVENT_SIZE)
-
-BATCH = 500
-"""Events in an append, where they are appended many at a time."""
 
 
 def settings(port: int) -> Settings:
