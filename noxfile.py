@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -100,6 +101,29 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     session.install(".[test]")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def compare(session: nox.Session) -> None:
+    """The library beside other clients, each in an environment of its own; `-- --docs` writes the documentation's."""
+    session.install(".[test]")
+    install_peers(session)
+    session.run("python", "-m", "benchmarks.compare", *session.posargs)
+
+
+def install_peers(session: nox.Session) -> None:
+    """As far as there is what they run on: photon-pump wants a Python and a protobuf of its own time."""
+    peers = Path("build/peers")
+    old = next(filter(shutil.which, ("python3.9", "python3.8", "python3.10")), None)
+    if old and not (peers / "photon").exists():
+        session.run(old, "-m", "venv", str(peers / "photon"), external=True)
+        pip = str(peers / "photon" / "bin" / "pip")
+        session.run(pip, "install", "photon-pump==0.9.5", "protobuf==3.20.3", external=True)
+    if shutil.which("npm") and not (peers / "node" / "node_modules").exists():
+        (peers / "node").mkdir(parents=True, exist_ok=True)
+        # The second is what it needs and does not name.
+        packages = ["node-eventstore-client@23.10.1", "protobufjs@7"]
+        session.run("npm", "install", "--prefix", str(peers / "node"), *packages, external=True)
 
 
 @nox.session(python=LOWEST_PYTHON)

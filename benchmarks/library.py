@@ -9,6 +9,7 @@ import trio
 
 from benchmarks.bare import BATCH, IN_FLIGHT, WINDOW, check_all
 from benchmarks.peer import (
+    BUSY_ROUNDS,
     BUSY_STREAM,
     EVENT_SIZE,
     EVENT_TYPE,
@@ -92,7 +93,10 @@ async def _take_live(conn: Connection) -> None:
 
 
 async def ping_under_load(port: int, events: int) -> list[float]:
-    """Seconds of each ping, one after the other, while so many live events are taken on the same connection."""
+    """Seconds of each ping, one after the other, while live events come as fast as they are taken.
+
+    So many events, `BUSY_ROUNDS` times, on the same connection.
+    """
     seconds: list[float] = []
     async with open_connection(settings(port)) as conn, trio.open_nursery() as nursery:
         subscription = await nursery.start(_keep_taking, conn, events)
@@ -107,8 +111,10 @@ async def _keep_taking(conn: Connection, events: int, *, task_status: trio.TaskS
     ended = trio.Event()
     async with conn.subscribe_live(BUSY_STREAM) as subscription:
         task_status.started(ended)
-        async for event in subscription:
-            if event.number == events - 1:
+        seen = 0
+        async for _ in subscription:
+            seen += 1
+            if seen == events * BUSY_ROUNDS:
                 break
     ended.set()
 
@@ -360,6 +366,41 @@ async def append_in_turn(port: int, appends: int) -> float:
         return time.perf_counter() - began
 
 
-async def _append_in_turn(conn: Connection, appends: int) -> None:
+async def _append_in_turn(conn: Connection, appends: int, stream: str = STREAM) -> None:
     for _ in range(appends):
-        await conn.append(STREAM, NewEvent(EVENT_TYPE, _DATA), expected=ANY)
+        await conn.append(stream, NewEvent(EVENT_TYPE, _DATA), expected=ANY)
+
+
+async def b1(port: int, events: int) -> float:
+    """Extreme's first benchmark: appends of ten events, one after the other."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        for _ in range(events // 10):
+            await conn.append("b1", [NewEvent(EVENT_TYPE, _DATA) for _ in range(10)], expected=ANY)
+        return time.perf_counter() - began
+
+
+async def b2(port: int, events: int) -> float:
+    """Its second: one append of all."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        await conn.append("b2", [NewEvent(EVENT_TYPE, _DATA) for _ in range(events)], expected=ANY)
+        return time.perf_counter() - began
+
+
+async def b3(port: int, events: int) -> float:
+    """Its third: many in one append, then a thousand by themselves while another reads all, a thousand at a time."""
+    async with open_connection(settings(port)) as conn:
+        began = time.perf_counter()
+        await conn.append("b3", [NewEvent(EVENT_TYPE, _DATA) for _ in range(events)], expected=ANY)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_append_in_turn, conn, 1000, "b3")
+            nursery.start_soon(_read_so_many, conn, "b3", events + 1000)
+        return time.perf_counter() - began
+
+
+async def _read_so_many(conn: Connection, stream: str, events: int) -> None:
+    seen = 0
+    while seen < events:
+        async for page in conn.read_stream(stream, start=seen, page_size=1000).pages():
+            seen += len(page)

@@ -48,7 +48,7 @@ def _main() -> None:
     parser.add_argument("--events", type=int, default=EVENTS)
     parser.add_argument("--size", type=int, default=SIZE)
     arguments = parser.parse_args()
-    with running_peer(arguments.events, arguments.size, on_the_fly=True) as port:
+    with running_peer(arguments.events, arguments.size, "--on-the-fly") as port:
         before = peak_memory()
         began = time.perf_counter()
         trio.run(_read, port, arguments.events, arguments.size)

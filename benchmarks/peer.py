@@ -19,7 +19,7 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from trio_extreme.wire import schema
@@ -43,7 +43,7 @@ STORED_STREAM = "bench-stored"
 SHORT_STREAM = "bench-short"
 """Its first events alone, for many subscriptions at a time: `SHORT` are pushed to each."""
 BUSY_STREAM = "bench-busy"
-"""All events are pushed, and meanwhile the peer answers what else it is asked."""
+"""All events are pushed, `BUSY_ROUNDS` times, and meanwhile the peer answers what else it is asked."""
 GROUP = "workers"
 """A group of that stream, from its first event on: whoever connects is its only consumer."""
 EVENT_TYPE = "PersonCreated"
@@ -54,6 +54,8 @@ _READ_SIZE = 262_144
 _PUSH = 512
 """Live events in one send."""
 SHORT = _PUSH
+BUSY_ROUNDS = 10
+"""How often all events are pushed one after another to who subscribes to the busy stream."""
 _HEAD = struct.Struct("<iBB16s")
 _BEFORE_ID = 6
 """Bytes of a frame before its correlation id."""
@@ -117,10 +119,11 @@ def _split_at_ids(command: Command, payloads: list[bytes]) -> list[bytes]:
 class Stream:
     """The events, encoded before anyone asks, and pages, kept from the first time they were made.
 
-    `on_the_fly` keeps nothing, for events of megabytes: they are made for each page, and never pushed.
+    `on_the_fly` keeps nothing, for events of megabytes: they are made for each page, and never pushed. `only_stored`
+    pushes none either, for a great many.
     """
 
-    def __init__(self, total: int, size: int, *, on_the_fly: bool) -> None:
+    def __init__(self, total: int, size: int, *, on_the_fly: bool = False, only_stored: bool = False) -> None:
         self._total = total
         self.confirmation = _encode_confirmation(total - 1)
         self._pushes: list[list[bytes]] = []
@@ -128,11 +131,12 @@ class Stream:
         self._item: Callable[[int], bytes] = partial(_encode_item, size=size)
         self.page: Callable[[int, int], bytes] = self._join_page
         if not on_the_fly:
+            self._item = [_encode_item(number, size) for number in range(total)].__getitem__
+        if not on_the_fly and not only_stored:
             appeared = [_encode_appeared(number, size) for number in range(total)]
             live = Command.STREAM_EVENT_APPEARED
             self._pushes = [_split_at_ids(live, appeared[start : start + _PUSH]) for start in range(0, total, _PUSH)]
             self._handed = [_encode_handed(number, size) for number in range(total)]
-            self._item = [_encode_item(number, size) for number in range(total)].__getitem__
             self.page = cache(self._join_page)
 
     def _join_page(self, start: int, count: int) -> bytes:
@@ -181,6 +185,7 @@ _WRITTEN = encode_head(Command.WRITE_EVENTS_COMPLETED, NO_CORRELATION, len(_COMP
 _CANNED: dict[int, list[tuple[int, bytes]]] = {
     Command.HEARTBEAT_REQUEST: [(Command.HEARTBEAT_RESPONSE, b"")],
     Command.IDENTIFY_CLIENT: [(Command.CLIENT_IDENTIFIED, b"")],
+    Command.AUTHENTICATE: [(Command.AUTHENTICATED, b"")],
     Command.UNSUBSCRIBE_FROM_STREAM: [(Command.SUBSCRIPTION_DROPPED, _DROPPED)],
 }
 
@@ -273,7 +278,8 @@ class Session:
         self._send(encode_frame(Command.SUBSCRIPTION_CONFIRMATION, correlation, confirmation))
         pushes = self._stream.pushes(correlation)
         if stream == BUSY_STREAM:
-            threading.Thread(target=self._push, args=(pushes,), daemon=True).start()
+            busy = chain.from_iterable(self._stream.pushes(correlation) for _ in range(BUSY_ROUNDS))
+            threading.Thread(target=self._push, args=(busy,), daemon=True).start()
         elif stream == SHORT_STREAM:
             self._push(islice(pushes, 1))
         elif not is_stored:
@@ -295,8 +301,11 @@ def _main() -> None:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--size", type=int, required=True, help="bytes of data in an event")
     parser.add_argument("--on-the-fly", action="store_true", help="keep nothing; for events of megabytes")
+    parser.add_argument("--only-stored", action="store_true", help="nothing is pushed; for a great many events")
     arguments = parser.parse_args()
-    stream = Stream(arguments.events, arguments.size, on_the_fly=arguments.on_the_fly)
+    stream = Stream(
+        arguments.events, arguments.size, on_the_fly=arguments.on_the_fly, only_stored=arguments.only_stored
+    )
     listener = socket.create_server(("127.0.0.1", 0))
     threading.Thread(target=_accept, args=(listener, stream), daemon=True).start()
     print(listener.getsockname()[1], flush=True)
@@ -305,16 +314,21 @@ def _main() -> None:
 
 
 @contextmanager
-def running_peer(events: int, size: int, *, on_the_fly: bool = False) -> Iterator[int]:
+def running_peer(events: int, size: int, *options: str) -> Iterator[int]:
     """A peer in a process of its own; gives the port it listens on."""
-    command = [sys.executable, "-m", "benchmarks.peer", f"--events={events}", f"--size={size}"]
-    if on_the_fly:
-        command.append("--on-the-fly")
+    with running("benchmarks.peer", f"--events={events}", f"--size={size}", *options) as (port, _):
+        yield port
+
+
+@contextmanager
+def running(module: str, *options: str) -> Iterator[tuple[int, int]]:
+    """A process that prints the port it listens on and ends when nobody holds its input: that port, and its own id."""
+    command = [sys.executable, "-m", module, *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         try:
-            yield int(process.stdout.readline())
+            yield int(process.stdout.readline()), process.pid
         finally:
             process.stdin.close()
 

@@ -9,6 +9,8 @@ author = "The trio_extreme authors"
 release = version = version_of("trio-extreme")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.intersphinx"]
+# A part of a page.
+exclude_patterns = ["benchmarks/figures.md"]
 html_theme = "furo"
 html_title = f"{project} {release}"
 

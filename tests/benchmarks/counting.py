@@ -110,7 +110,7 @@ class _Session(Session):
 
 @cache
 def _stream(events: int) -> Stream:
-    return Stream(events, EVENT_SIZE, on_the_fly=False)
+    return Stream(events, EVENT_SIZE)
 
 
 @contextmanager

@@ -41,3 +41,11 @@ def test_appends_to_a_file_are_measured(tmp_path: Path) -> None:
     assert ran.stdout.startswith("bare loop")
     assert ran.stdout.count("appends at a time") == 3
     assert not list(tmp_path.iterdir())
+
+
+def test_the_node_is_measured() -> None:
+    command = [sys.executable, "-m", "benchmarks.node", "--rounds=1", "--events=1000"]
+
+    ran = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+
+    assert ran.stdout.count("events/s") == 2
