@@ -159,7 +159,7 @@ class Calls:
 
     def abandon(self, slot: Slot[Any]) -> None:
         """Nobody waits for this request any more."""
-        self.release(slot)
+        del self._calls[slot]
         if slot.answer is None:
             self._stop_waiting(slot)
         self._line.forget(slot)
@@ -289,7 +289,9 @@ class Calls:
         if self._line.alive is None and slot in self._calls and not slot.settled:
             # It will wait for the next session: it makes no room for others.
             return
-        self._forget_bytes(slot)
+        if slot.queued:
+            slot.queued = False
+            self.door.taken(slot.size)
         if slot.operation.prompt:
             slot.expires = min(slot.deadline, now + self.settings.attempt_timeout)
 

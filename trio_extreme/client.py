@@ -118,6 +118,8 @@ class Connection:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._writes_to_master = engine.settings.mode == "write"
+        self._is_narrow = engine.settings.protocol_version == NARROW_VERSION
 
     def __repr__(self) -> str:
         return f"<Connection to {self._engine.settings.address}>"
@@ -743,11 +745,11 @@ class Connection:
 
     def _wants_master(self, require_master: bool | None) -> bool:  # noqa: FBT001 - what a verb was given
         """Whether a write is for the master alone: a node of mode "read" or "any" passes it on to the master."""
-        return self._engine.settings.mode == "write" if require_master is None else require_master
+        return self._writes_to_master if require_master is None else require_master
 
     def _fits(self, argument: str, value: V) -> V:
         """What is given for a number of an event, if the connection can say it."""
-        if self._engine.settings.protocol_version == NARROW_VERSION:
+        if self._is_narrow:
             checks.check_narrow(argument, value)
         return value
 

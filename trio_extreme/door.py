@@ -29,9 +29,10 @@ class Door:
 
     def try_enter(self, size: int) -> bool:
         """Enter, if nobody waits and there is room."""
-        if self._waiting or not self._has_room(size):
+        if self._waiting or self.in_flight >= self._max_in_flight or not self._fits(size):
             return False
-        self.admit(size)
+        self.in_flight += 1
+        self.queued_bytes += size
         return True
 
     async def wait(self, slot: Slot[Any]) -> None:
@@ -51,7 +52,8 @@ class Door:
     def leave(self) -> None:
         """A request that was inside is done with."""
         self.in_flight -= 1
-        self._open()
+        if self._waiting:
+            self._open()
 
     def admit(self, size: int) -> None:
         """Let in whatever there is: what must not wait."""
@@ -70,7 +72,8 @@ class Door:
     def taken(self, size: int) -> None:
         """These bytes were taken to be sent, or are not to be sent any more."""
         self.queued_bytes -= size
-        self._open()
+        if self._waiting:
+            self._open()
 
     def _give_up(self, slot: Slot[Any]) -> None:
         if slot in self._waiting:
@@ -81,14 +84,13 @@ class Door:
             self.leave()
         self._open()
 
-    def _has_room(self, size: int) -> bool:
-        fits = not self.queued_bytes or self.queued_bytes + size <= self._max_queued_bytes
-        return self.in_flight < self._max_in_flight and fits
+    def _fits(self, size: int) -> bool:
+        return not self.queued_bytes or self.queued_bytes + size <= self._max_queued_bytes
 
     def _open(self) -> None:
         while self._waiting:
             slot = next(iter(self._waiting))
-            if not self._has_room(slot.size):
+            if self.in_flight >= self._max_in_flight or not self._fits(slot.size):
                 return
             del self._waiting[slot]
             self.admit(slot.size)

@@ -66,7 +66,7 @@ class NewEvent:
         self.data: Final = data
         self.metadata: Final = metadata
         self.is_json: Final = is_json
-        self.id_bytes: Final = _id_bytes(id)
+        self.id_bytes: Final = _new_id() if id is None else _id_bytes(id)
         if not isinstance(type, str) or not type:
             msg = f"type: {type!r} is no name of an event type; give a non-empty string"
             raise InvalidArgument(msg)
@@ -115,9 +115,7 @@ class NewEvent:
         return f"<NewEvent {self.type} {self.id}, {len(self.data)} bytes>"
 
 
-def _id_bytes(id: UUID | None) -> bytes:
-    if id is None:
-        return _new_id()
+def _id_bytes(id: UUID) -> bytes:
     if not isinstance(id, UUID) or not id.int:
         msg = f"id: {id!r} is no event id; give a uuid.UUID that is not all zero"
         raise InvalidArgument(msg)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from copy import copy
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -34,9 +35,9 @@ def correlation_ids(random_bytes: Callable[[int], bytes] = os.urandom) -> Callab
 
     They only have to be sixteen bytes, not all zero, and never the same twice on one connection.
     """
-    prefix = random_bytes(8)
-    number = count(1)
-    return lambda: prefix + next(number).to_bytes(8, "little")
+    # Of C alone: there is one for each request.
+    numbers = map(partial(int.to_bytes, length=8, byteorder="little"), count(1))
+    return map(random_bytes(8).__add__, numbers).__next__
 
 
 class Interrupted(ConnectionLost):
@@ -161,7 +162,8 @@ class Slot(Generic[T]):
         elif self.answer is None:
             self.answer = command, bodies[0]
             self.event.set()
-            self.leave()
+            if self.inside:
+                self.leave()
 
     def fail(self, error: TrioExtremeError) -> None:
         """Wake the caller with an error instead, unless it has its answer."""

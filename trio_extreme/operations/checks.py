@@ -125,6 +125,9 @@ def _check_action(name: str, action: object, otherwise: str = "") -> None:
 
 def check_expected(expected: int, *, exists: bool = True) -> int:
     """An expected version; `exists`: STREAM_EXISTS is allowed."""
+    kind = type(expected)
+    if (kind is ExpectedVersion and exists) or (kind is int and 0 <= expected < MAX_NUMBER):
+        return int(expected)
     if (
         not _is_integer(expected)
         or not _can_be_expected(expected)
