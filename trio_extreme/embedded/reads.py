@@ -24,7 +24,16 @@ from trio_extreme.embedded.reading import (
     read_forward,
     resolve,
 )
-from trio_extreme.embedded.records import Place, Record, Resolved, encode_field, encode_indexed, encode_resolved
+from trio_extreme.embedded.records import (
+    LINK_TYPE,
+    Place,
+    Record,
+    Resolved,
+    encode_field,
+    encode_indexed,
+    encode_resolved,
+    encode_stored,
+)
 from trio_extreme.values import MAX_READ
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
@@ -100,10 +109,10 @@ class Reads:
         require(message.event_stream_id != "", "the stream's name is empty")
         require(message.from_event_number >= -1, f"from event number {message.from_event_number}")
         error = _stream_error(message, forward=request.command in _FORWARD)
-        resolved: Sequence[Resolved] = ()
+        events: Sequence[bytes] = ()
         try:
             page = self._stream_page(request, error)
-            resolved = self._resolve(request, page.records)
+            events = self._encode_page(request, page.records)
         except _AccessDenied:
             page, error = StreamPage(StreamResult.AccessDenied), ""
         knows_nothing = page.result is StreamResult.AccessDenied and self._store.version.checks_access_first
@@ -115,8 +124,15 @@ class Reads:
             last_commit_position=0 if knows_nothing else self._store.log.last,
             error=error,
         )
+        _answer(request, events, tail, request.command)
+
+    def _encode_page(self, request: Request, records: Sequence[Record]) -> Sequence[bytes]:
+        """The events of a stream's page, in pieces. Raises `_AccessDenied` as `_resolve` does."""
         form = _stream_form(request)
-        _answer(request, [encode_field(1, encode_indexed(one, form)) for one in resolved], tail, request.command)
+        leads_somewhere = request.message.resolve_link_tos and LINK_TYPE in {record.type for record in records}
+        if form.zeros and not leads_somewhere:
+            return encode_stored(records)
+        return [encode_field(1, encode_indexed(one, form)) for one in self._resolve(request, records)]
 
     def _stream_page(self, request: Request, error: str) -> StreamPage:
         message: schema.ReadStreamEvents = request.message

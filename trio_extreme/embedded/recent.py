@@ -31,10 +31,12 @@ class Recent:
     def add(self, records: Iterable[Record]) -> None:
         """Remember events, and forget the oldest ones beyond the limit."""
         places = self._places
-        for stream, number, event_id, *_ in records:
+        for record in records:
+            event_id = record.id
             if event_id in places:
                 self._size -= _cost(places.pop(event_id)[0])
-            places[event_id] = stream, number
+            stream = record.stream
+            places[event_id] = stream, record.number
             self._size += _cost(stream)
         while self._size > self._limit:
             self._size -= _cost(places.popitem(last=False)[1][0])

@@ -5,10 +5,13 @@ A page of a thousand events is then a join of a thousand byte strings: nothing i
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from trio_extreme.embedded.encoding import Form, leave_out_zeros
 from trio_extreme.wire import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 WIDE_TOMBSTONE = 2**63 - 1
 NARROW_TOMBSTONE = 2**31 - 1
@@ -122,10 +125,10 @@ def make_event(stream: str, number: int, new: schema.NewEvent, created: int) -> 
 
 
 class Writing:
-    """What the events of one append have in common: their stream and their time, encoded once.
+    """What the events of one append have in common: their stream and their time, and types, encoded once.
 
-    It makes of each what `make_record` makes of its `make_event`, byte for byte, in half the time: this is what an
-    append costs. An id has 16 bytes here.
+    It makes of each what `make_record` makes of its `make_event`, byte for byte, in a third of the time: this is what
+    an append costs. An id has 16 bytes here.
     """
 
     def __init__(self, stream: str, created: int, number_size: int) -> None:
@@ -135,21 +138,30 @@ class Writing:
         self._size = _RECORD_OVERHEAD + number_size + len(name)
         self._head = encode_field(1, name) + b"\x10"
         self._tail = b"\x48" + encode_varint(_TICKS_OF_1970 + created * 10) + b"\x50" + encode_varint(created // 1000)
+        self._types: dict[str, tuple[int, bytes]] = {}
 
     def make(self, position: int, number: int, new: schema.NewEvent) -> Record:
         """The record of one event, at this position."""
         type_, data, metadata, id_ = new.event_type, new.data, new.metadata, new.event_id
-        name = type_.encode()
-        end = position + self._size + len(name) + len(data) + len(metadata)
+        known = self._types.get(type_)
+        name_size, name = known or self._encode_type(type_)
+        size, extra = len(data), len(metadata)
+        end = position + self._size + name_size + size + extra
         body = b"".join(
             (
-                *(self._head, encode_varint(number), b"\x1a\x10", id_, b"\x22", encode_varint(len(name)), name),
+                *(self._head, encode_varint(number), b"\x1a\x10", id_, name),
                 b"\x28\x01\x30\x01\x3a" if new.data_content_type == JSON else b"\x28\x00\x30\x00\x3a",
-                *(encode_varint(len(data)), data, b"\x42", encode_varint(len(metadata)), metadata, self._tail),
+                *(encode_varint(size), data, b"\x42", encode_varint(extra), metadata, self._tail),
             )
         )
         field = b"\x0a" + encode_varint(len(body)) + body
         return Record(self._stream, number, id_, type_, self._created, position, end, position, end, field)
+
+    def _encode_type(self, type_: str) -> tuple[int, bytes]:
+        """The bytes of its name, how many, and the field that holds them."""
+        name = type_.encode()
+        known = self._types[type_] = len(name), encode_field(4, name)
+        return known
 
 
 def record_size(stream: str, type: str, data_size: int, number_size: int) -> int:
@@ -168,14 +180,28 @@ def encode_field(number: int, body: bytes) -> bytes:
 
 # Lengths, nearly all of them, and the ends of larger numbers; then bytes that others follow.
 _VARINTS = [bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80, value >> 7)) for value in range(2048)]  # noqa: PLR2004 - seven bits a byte
+_MANY = len(_VARINTS)
 _LOWEST = [bytes((value | 0x80,)) for value in range(0x80)]
 
 
 def encode_varint(value: int) -> bytes:
     """A number from 0 up, as protobuf writes it."""
-    if value < len(_VARINTS):
+    if value < _MANY:
         return _VARINTS[value]
-    return _LOWEST[value & 0x7F] + encode_varint(value >> 7)
+    rest = value >> 7
+    return _LOWEST[value & 0x7F] + (_VARINTS[rest] if rest < _MANY else encode_varint(rest))
+
+
+def encode_stored(records: Iterable[Record]) -> list[bytes]:
+    """What a stream's page holds of records that lead nowhere, for who takes zeros and wide numbers, in pieces.
+
+    As `encode_field(1, encode_indexed(...))` has it of each, and a page has many.
+    """
+    pieces: list[bytes] = []
+    for record in records:
+        field = record.field
+        pieces += (b"\x0a", encode_varint(len(field)), field)
+    return pieces
 
 
 def encode_indexed(resolved: Resolved, form: Form) -> bytes:

@@ -115,10 +115,12 @@ class Hub:
     def publish(self, records: Iterable[Record]) -> None:
         """Push what was written to all that subscribed to it."""
         for record in records:
-            everywhere = self._by_stream.get(_EVERYTHING, ())
-            subscriptions = [*everywhere, *self._by_stream.get(record.stream, ())]
-            if subscriptions:
-                self._push(record, subscriptions)
+            # Pushing may end subscriptions, of connections that break over it.
+            if self._by_stream:
+                everywhere = self._by_stream.get(_EVERYTHING, ())
+                subscriptions = [*everywhere, *self._by_stream.get(record.stream, ())]
+                if subscriptions:
+                    self._push(record, subscriptions)
             if self.on_write is not None:
                 self.on_write(record)
         if self.on_publish is not None:
