@@ -10,9 +10,9 @@ from trio_extreme.calls import Calls
 from trio_extreme.embedded.connection import Connection as NodeConnection
 from trio_extreme.embedded.groups_consumers import Consumer
 from trio_extreme.embedded.groups_running import Group
-from trio_extreme.events import PersistentEvent
+from trio_extreme.operations import handing
 from trio_extreme.operations.persistent import Connect, Settlements
-from trio_extreme.persistent import PersistentSubscription
+from trio_extreme.persistent import PersistentSubscription, _flat
 from trio_extreme.window import Window
 
 if TYPE_CHECKING:
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 @bug
 def acked_by_the_targets_id() -> Iterator[None]:
     """The ack of an event that came by a link names the event, and not the link."""
-    init = PersistentEvent.__init__
+    columns = handing._columns
 
-    def name_the_target(self: PersistentEvent, resolved: Any, *args: Any) -> None:
-        init(self, resolved, *args)
-        self.ack_id_bytes = self._record.event_id
+    def name_the_target(messages: Any) -> Any:
+        _, numbers, records, links = columns(messages)
+        ids = [record.event_id or link.event_id for record, link in zip(records, links, strict=True)]
+        return ids, numbers, records, links
 
-    with patch.object(PersistentEvent, "__init__", name_the_target):
+    with patch.object(handing, "_columns", name_the_target):
         yield
 
 
@@ -69,7 +70,7 @@ def said_of_what_a_dead_session_gave() -> Iterator[None]:
 
     def say_it_all_the_same(self: PersistentSubscription, events: Any, *, handled: bool) -> Any:
         del handled
-        return [event.ack_id_bytes for event in events]
+        return [event.ack_id_bytes for event in _flat(events)]
 
     with patch.object(PersistentSubscription, "_settle", say_it_all_the_same):
         yield
