@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given, strategies as st
 
 from tests.grouping import APPEARED, CONFIRMATION, confirmed, handed, id_of
-from trio_extreme.errors import ConnectionLost, ProtocolError
+from trio_extreme.errors import ConnectionLost, ProtocolError, StreamDeleted
 from trio_extreme.window import Window
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
@@ -118,6 +118,19 @@ def test_sizes_are_those_of_what_nobody_took() -> None:
     for taken in range(6):
         assert (owner.window.events, owner.window.size) == (5 - taken, sum(sizes[taken:]))
         owner.take()
+
+
+def test_a_tombstone_has_no_size() -> None:
+    owner = opened()
+    end = handed(2**63 - 1, data=bytes(100))
+    end.event.event.event_type = "$streamDeleted"
+    bodies = [pushed(1), pushed(2, data=b"two")]
+    owner.window.put(run_of(*bodies, end.SerializeToString()))
+    assert owner.take() is not None
+    assert (owner.window.events, owner.window.size) == (1, len(bodies[1]))
+    assert owner.take() is not None
+    assert owner.take() is None
+    assert [type(error) for error in owner.errors] == [StreamDeleted]
 
 
 def test_a_copy_of_what_is_next_is_replaced_where_there_is_too_much() -> None:

@@ -276,6 +276,7 @@ class Window:
         events = self._read(bodies, ends=len(bodies) < limit)
         if max(events.numbers, default=0) >= _LEAST_TOMBSTONE:
             events = self._until_tombstone(events)
+            del sizes[len(events) :]
         self.again.clear()
         if len(events.by_id) < len(events) or not lease.knows_none(events.by_id.keys()):
             places = self._without_repetitions(events, lease)
