@@ -1,5 +1,7 @@
 """Days of a cluster: masters die, stand still, lose each other and their clients from sight, and replicas lag.
 
+On most days one node dies for good, and the two that are left have to do.
+
 One connection wants the master and another one a replica. Writers of the soak append through the first, and consumers
 follow through both; what they were told and saw is held against what the cluster has in the end. A day is a function of
 its seed, like all others, and shares nothing with those of one node but the way in which it is made repeatable.
@@ -75,11 +77,12 @@ class _Day:
         self.trace = Trace()
         self.clock = MockClock()
         self.ledger = Ledger(self.trace.problem)
-        self.luck = dict.fromkeys(("kill", "pause", "isolate", "cut off", "lag"), 0)
+        self.luck = dict.fromkeys(("kill", "pause", "isolate", "cut off", "lag", "bury"), 0)
         self.redirects = 0
         self._cluster: Cluster
-        # Nodes that no client reaches.
+        # Nodes that no client reaches, and the one that never comes back.
         self._cut_off: dict[Node, None] = {}
+        self._buried: Node | None = None
 
     async def run(self) -> None:
         with trio.move_on_after(TOO_LONG) as scope:
@@ -95,11 +98,18 @@ class _Day:
             async with self._connected("write") as writing, self._connected("read") as reading:
                 await self._live(writing, reading)
                 stored = {stream: array("Q", await self._read(writing, stream)) for stream in STREAMS}
+                self._check_master(writing)
                 for conn in (writing, reading):
                     assert_nothing_left(conn)
             verdict = self.ledger.judge(stored)
             if not verdict.faultless:
                 self.trace.problem(str(verdict))
+
+    def _check_master(self, writing: Connection) -> None:
+        """Who wants the master has the one there is."""
+        master, address = self._cluster.master, writing._engine._moves.address
+        if master is None or address.port != master.port:
+            self.trace.problem(f"the connection that wants the master is one to {address}; that is {master!r}")
 
     def _now(self) -> float:
         return _EPOCH + trio.current_time()
@@ -186,6 +196,8 @@ class _Day:
                 node = self._cluster.master if random.random() < 0.7 else None
                 node = node or random.choice(self._cluster.nodes)
                 kind = random.choice(list(self.luck))
+                if self._buried is not None and (kind == "bury" or node is self._buried):
+                    continue
                 self.luck[kind] += 1
                 self.trace.note("weather", f"{kind} {node.port}")
                 nursery.start_soon(self._befall, kind, node, random.uniform(0.1, 4), random)
@@ -195,7 +207,11 @@ class _Day:
         if kind == "kill":
             cluster.kill(node)
             await trio.sleep(seconds)
-            cluster.start(node)
+            if node is not self._buried:
+                cluster.start(node)
+        elif kind == "bury":
+            self._buried = node
+            cluster.kill(node)
         elif kind == "pause":
             with faults.pause():
                 await trio.sleep(seconds)
