@@ -40,6 +40,7 @@ from trio_extreme import (
     open_admin,
 )
 from trio_extreme.http import Response
+from trio_extreme.operations.administering import STOPPED_REPLAY, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -507,3 +508,11 @@ async def test_what_cannot_be_meant_is_not_sent(nursery: trio.Nursery, call: Cal
 async def test_an_error_names_what_was_to_be_done(nursery: trio.Nursery) -> None:
     error = await failure(nursery, lambda admin: admin.user("jane"), told({"error": "NotFound"}, 404))
     assert type(error) is UserNotFound
+
+
+async def test_a_server_that_does_not_say_which_it_is_may_have_it() -> None:
+    """Where `/info` tells nothing, the answer to the request itself is what counts."""
+    check_version(STOPPED_REPLAY, 500, b"")
+    check_version(STOPPED_REPLAY, 404, b"no such page")
+    with pytest.raises(Unsupported):
+        check_version(STOPPED_REPLAY, 200, b'{"esVersion": "5.0.9"}')

@@ -16,8 +16,10 @@ import pytest
 import trio
 import trio.testing
 
+from tests.answers import Drop, confirm, dropped
 from tests.helpers import assert_nothing_left, new_events
 from tests.listening import Seen, listen, running
+from tests.peer import Peer, open_to
 from tests.sessions.steps import cancelled_at
 from tests.sessions.story import client_tasks
 from trio_extreme import (
@@ -26,6 +28,7 @@ from trio_extreme import (
     AccessDenied,
     CheckpointError,
     Checkpoints,
+    DropReason,
     Event,
     FanoutListener,
     FileCheckpoints,
@@ -49,6 +52,7 @@ from trio_extreme import (
 from trio_extreme.checkpoints import run_inline
 from trio_extreme.embedded import open_node
 from trio_extreme.progress import Progress
+from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -910,6 +914,7 @@ async def test_fanout_raises_what_does_not_pass(conn: Connection) -> None:
         await FanoutListener(conn, "people", seen).run()
     log, stop = Seen(), FanoutListener(conn, ALL, Seen())
     assert repr(stop) == "<FanoutListener to '$all': stopped, 0 events handled>"
+    assert stop.handled == 0
 
     async def first(event: Event) -> object:
         await log(event)
@@ -920,6 +925,19 @@ async def test_fanout_raises_what_does_not_pass(conn: Connection) -> None:
         written = await conn.append("other", new_events(3))
     assert len(log.places) == 1
     assert log.places[0] <= written.position
+
+
+async def test_fanout_raises_a_drop_by_the_server(autojump_clock: MockClock) -> None:
+    del autojump_clock
+    peer = Peer()
+    with pytest.RaisesGroup(pytest.RaisesExc(SubscriptionDropped)) as caught:
+        async with open_to(peer) as conn, trio.open_nursery() as nursery:
+            nursery.start_soon(FanoutListener(conn, "people", Seen()).run)
+            request = await confirm(peer)
+            peer.send(Command.SUBSCRIPTION_DROPPED, request.correlation, dropped(Drop.NotFound))
+    (error,) = caught.value.exceptions
+    assert isinstance(error, SubscriptionDropped)
+    assert error.reason is not DropReason.OVERFLOW
 
 
 # --- bad input

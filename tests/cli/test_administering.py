@@ -142,6 +142,12 @@ def test_projections(web: Cli, server: Server) -> None:
     assert (missing.code, missing.out) == (1, "")
 
 
+def test_projections_for_humans(web: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio_extreme.cli.output.is_terminal", lambda: True)
+    assert "$by_category  Running" in web("projection", "list").out
+    assert web("projection", "state", "$by_category").out == "null\n"
+
+
 def test_where_there_are_none(cli: Cli, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIO_EXTREME_URL", f"{server.admin_url}?http_port=1")
     result = cli("projection", "list")

@@ -27,6 +27,26 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "node.db.lock"
 
 
+def test_nothing_is_left_open_where_it_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[int] = []
+    close = os.close
+
+    def note(descriptor: int) -> None:
+        closed.append(descriptor)
+        close(descriptor)
+
+    def fail(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trio_extreme.embedded.lock._is_at", fail)
+    monkeypatch.setattr(os, "close", note)
+    with pytest.raises(KeyboardInterrupt):
+        FileLock(path)
+    assert len(closed) == 1
+    monkeypatch.undo()
+    FileLock(path).release()
+
+
 def test_only_one_has_it(path: Path) -> None:
     lock = FileLock(path)
     assert repr(lock) == f"<FileLock {path}>"

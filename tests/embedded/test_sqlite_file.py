@@ -12,6 +12,7 @@ import trio
 
 from tests.embedded.talk import append, new_event, new_events, read_log, read_stream, talk_to
 from trio_extreme.embedded import StorageError, open_node, run_inline
+from trio_extreme.embedded.sqlite_file import StoreFile
 from trio_extreme.embedded.sqlite_storage import SqliteStorage
 from trio_extreme.embedded.storage import Batch
 from trio_extreme.embedded.versions import find_version
@@ -71,6 +72,12 @@ def change(path: Path, *statements: str) -> None:
 
 
 # What is opened
+
+
+def test_it_says_where_it_is(tmp_path: Path) -> None:
+    file = StoreFile(tmp_path / "node.db", find_version("4.1.1"))
+    assert repr(file) == f"<StoreFile {tmp_path / 'node.db'}>"
+    file.release()
 
 
 def test_a_new_file_is_made_and_an_old_one_opened(tmp_path: Path) -> None:

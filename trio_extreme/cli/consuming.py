@@ -28,7 +28,7 @@ async def consume(target: Target, group: str, in_flight: int, count: int | None,
         async for batch in events.batches():
             printed = batch[:left]
             await output.write(_show(printed, view))
-            await events.ack(*printed)
+            await events.ack(printed)
             if left is not None:
                 left -= len(printed)
                 if not left:
