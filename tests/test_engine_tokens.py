@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,7 +60,9 @@ async def test_a_server_that_hangs_up_over_it_is_too_old() -> None:
     network = Network(old_peer())
     with pytest.raises(Unsupported, match=r"bearer tokens: servers have it since 20\.6\.0") as caught:
         await open_and_leave(SHORT, network.connect)
-    assert isinstance(caught.value.__cause__, ConnectionLost)
+    # `Nursery.start` of Trio before 0.34 drops the cause of what it raises.
+    if tuple(map(int, version("trio").split(".")[:2])) >= (0, 34):
+        assert isinstance(caught.value.__cause__, ConnectionLost)
     assert len(network.times) == 1
 
 

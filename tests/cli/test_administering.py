@@ -117,7 +117,8 @@ def test_at_a_terminal(server: Server) -> None:
     with at_terminal("user", "create", "ann", "--url", server.web_url) as process:
         assert process.stdin is not None
         for words in (b"New password of ann", b"Repeat"):
-            read_until(process.stdout, words)
+            # The space behind the colon comes when nothing is echoed any more.
+            assert words in read_until(process.stdout, b": ")
             process.stdin.write(f"{SECRET}\n".encode())
             process.stdin.flush()
         result = shown(process)
