@@ -235,7 +235,7 @@ class _Day:
                 await trio.sleep(0.1)
 
     async def _come_right(self) -> None:
-        with trio.move_on_after(PATIENCE):
+        with trio.move_on_after(PATIENCE):  # noqa: ASYNC912 - it waits where something is behind
             while any(set(range(EVENTS)) - set(part.numbers()) for part in self.parts):  # noqa: ASYNC110 - as above
                 await trio.sleep(0.5)
 
