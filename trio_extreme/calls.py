@@ -159,7 +159,7 @@ class Calls:
 
     def abandon(self, slot: Slot[Any]) -> None:
         """Nobody waits for this request any more."""
-        del self._calls[slot]
+        self.release(slot)
         if slot.answer is None:
             self._stop_waiting(slot)
         self._line.forget(slot)
@@ -289,9 +289,7 @@ class Calls:
         if self._line.alive is None and slot in self._calls and not slot.settled:
             # It will wait for the next session: it makes no room for others.
             return
-        if slot.queued:
-            slot.queued = False
-            self.door.taken(slot.size)
+        self._forget_bytes(slot)
         if slot.operation.prompt:
             slot.expires = min(slot.deadline, now + self.settings.attempt_timeout)
 

@@ -29,10 +29,9 @@ class Door:
 
     def try_enter(self, size: int) -> bool:
         """Enter, if nobody waits and there is room."""
-        if self._waiting or self.in_flight >= self._max_in_flight or not self._fits(size):
+        if self._waiting or not self._has_room(size):
             return False
-        self.in_flight += 1
-        self.queued_bytes += size
+        self.admit(size)
         return True
 
     async def wait(self, slot: Slot[Any]) -> None:
@@ -84,13 +83,14 @@ class Door:
             self.leave()
         self._open()
 
-    def _fits(self, size: int) -> bool:
-        return not self.queued_bytes or self.queued_bytes + size <= self._max_queued_bytes
+    def _has_room(self, size: int) -> bool:
+        fits = not self.queued_bytes or self.queued_bytes + size <= self._max_queued_bytes
+        return self.in_flight < self._max_in_flight and fits
 
     def _open(self) -> None:
         while self._waiting:
             slot = next(iter(self._waiting))
-            if self.in_flight >= self._max_in_flight or not self._fits(slot.size):
+            if not self._has_room(slot.size):
                 return
             del self._waiting[slot]
             self.admit(slot.size)

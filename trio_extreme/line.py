@@ -47,8 +47,7 @@ class Line:
     @property
     def session(self) -> Session | None:
         """The session for what is new, as long as it has not ended and is not being left."""
-        session = self._session
-        return session if session is not None and session.cause is None and not self._leaving else None
+        return None if self._leaving else self.alive
 
     @property
     def alive(self) -> Session | None:

@@ -162,8 +162,7 @@ class Slot(Generic[T]):
         elif self.answer is None:
             self.answer = command, bodies[0]
             self.event.set()
-            if self.inside:
-                self.leave()
+            self.leave()
 
     def fail(self, error: TrioExtremeError) -> None:
         """Wake the caller with an error instead, unless it has its answer."""

@@ -72,7 +72,8 @@ class Transaction:
     def result(self) -> WriteResult | None:
         """What the commit did; None until then, and where there was none, or nobody knows.
 
-        Its `position` is that of the commit's own record: the events have the same `commit` and a smaller `prepare`.
+        Its `position` is that of the commit's own record: the events have the same `commit` and a smaller `prepare`. To
+        a commit that was sent again servers from 20.10 answer with the position of its last event.
         """
         return self._result
 

@@ -244,7 +244,7 @@ class Group:
         finally:
             self._handing_out = False
         if self._leaving:
-            consumer, lost = self._leaving.pop()
+            consumer, lost = self._leaving.pop(0)
             self.leave(consumer, lost=lost)
 
     def _push(self, message: Message) -> Pushed:

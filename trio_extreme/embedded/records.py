@@ -180,16 +180,14 @@ def encode_field(number: int, body: bytes) -> bytes:
 
 # Lengths, nearly all of them, and the ends of larger numbers; then bytes that others follow.
 _VARINTS = [bytes((value,)) if value < 0x80 else bytes((value & 0x7F | 0x80, value >> 7)) for value in range(2048)]  # noqa: PLR2004 - seven bits a byte
-_MANY = len(_VARINTS)
 _LOWEST = [bytes((value | 0x80,)) for value in range(0x80)]
 
 
 def encode_varint(value: int) -> bytes:
     """A number from 0 up, as protobuf writes it."""
-    if value < _MANY:
+    if value < len(_VARINTS):
         return _VARINTS[value]
-    rest = value >> 7
-    return _LOWEST[value & 0x7F] + (_VARINTS[rest] if rest < _MANY else encode_varint(rest))
+    return _LOWEST[value & 0x7F] + encode_varint(value >> 7)
 
 
 def encode_stored(records: Iterable[Record]) -> list[bytes]:

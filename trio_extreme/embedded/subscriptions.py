@@ -115,7 +115,7 @@ class Hub:
     def publish(self, records: Iterable[Record]) -> None:
         """Push what was written to all that subscribed to it."""
         for record in records:
-            # Pushing may end subscriptions, of connections that break over it.
+            # Mostly there are none. Looked at for each record: a connection that breaks over one takes its own along.
             if self._by_stream:
                 everywhere = self._by_stream.get(_EVERYTHING, ())
                 subscriptions = [*everywhere, *self._by_stream.get(record.stream, ())]

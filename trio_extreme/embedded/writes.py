@@ -25,7 +25,6 @@ MAX_EVENT_SIZE = 16 * 1024 * 1024 - 10_000
 """Bytes of one event's data and metadata, and twice its type's characters; of its data alone on some servers."""
 
 _ID_SIZE = 16
-_NO_ID = bytes(_ID_SIZE)
 INVALID = -(2**31)
 """What a failed append has for numbers; no -1, which would be a number before the first."""
 _NOWHERE = -1
@@ -96,12 +95,8 @@ class Writes:
 def check_event(version: ServerVersion, event: schema.NewEvent) -> None:
     """Refuse a request that brings an event which can be none."""
     event_id, type_ = event.event_id, event.event_type
-    if len(event_id) != _ID_SIZE or event_id == _NO_ID:
-        msg = "an event id is 16 bytes, not all zero"
-        raise Refusal(msg)
-    if not type_:
-        msg = "an event's type is empty"
-        raise Refusal(msg)
+    require(len(event_id) == _ID_SIZE and any(event_id), "an event id is 16 bytes, not all zero")
+    require(type_ != "", "an event's type is empty")
     size = len(event.data)
     if not version.counts_data_only:
         size += len(event.metadata) + 2 * len(type_)

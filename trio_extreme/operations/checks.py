@@ -27,6 +27,7 @@ MAX_MESSAGE = 64 * 1024
 D = TypeVar("D")
 
 _NAMED_VERSIONS = frozenset(map(int, ExpectedVersion))
+_VERSIONS_OF_ANY_STREAM = _NAMED_VERSIONS - {ExpectedVersion.STREAM_EXISTS}
 
 
 def check_stream(stream: str) -> str:
@@ -125,14 +126,8 @@ def _check_action(name: str, action: object, otherwise: str = "") -> None:
 
 def check_expected(expected: int, *, exists: bool = True) -> int:
     """An expected version; `exists`: STREAM_EXISTS is allowed."""
-    kind = type(expected)
-    if (kind is ExpectedVersion and exists) or (kind is int and 0 <= expected < MAX_NUMBER):
-        return int(expected)
-    if (
-        not _is_integer(expected)
-        or not _can_be_expected(expected)
-        or (expected == ExpectedVersion.STREAM_EXISTS and not exists)
-    ):
+    named = _NAMED_VERSIONS if exists else _VERSIONS_OF_ANY_STREAM
+    if not _is_integer(expected) or not (0 <= expected < MAX_NUMBER or expected in named):
         names = "ANY, NO_STREAM, STREAM_EXISTS" if exists else "ANY, NO_STREAM"
         msg = f"expected: {expected!r} is no expected version; give the number of the stream's last event, or {names}"
         raise InvalidArgument(msg)
@@ -147,10 +142,6 @@ def check_narrow(argument: str, value: object) -> None:
             "connect with protocol_version=4 for larger ones"
         )
         raise InvalidArgument(msg)
-
-
-def _can_be_expected(expected: int) -> bool:
-    return 0 <= expected < MAX_NUMBER or expected in _NAMED_VERSIONS
 
 
 def check_events(events: NewEvent | Iterable[NewEvent]) -> list[NewEvent]:
