@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import nox
@@ -114,16 +113,25 @@ def compare(session: nox.Session) -> None:
 def install_peers(session: nox.Session) -> None:
     """As far as there is what they run on: photon-pump wants a Python and a protobuf of its own time."""
     peers = Path("build/peers")
-    old = next(filter(shutil.which, ("python3.9", "python3.8", "python3.10")), None)
-    if old and not (peers / "photon").exists():
+    old = next((python for python in ("python3.9", "python3.8", "python3.10") if runs(session, python)), None)
+    if old:
         session.run(old, "-m", "venv", str(peers / "photon"), external=True)
         pip = str(peers / "photon" / "bin" / "pip")
-        session.run(pip, "install", "photon-pump==0.9.5", "protobuf==3.20.3", external=True)
-    if shutil.which("npm") and not (peers / "node" / "node_modules").exists():
+        session.run(pip, "install", "--quiet", "photon-pump==0.9.5", "protobuf==3.20.3", external=True)
+    if runs(session, "npm"):
         (peers / "node").mkdir(parents=True, exist_ok=True)
         # The second is what it needs and does not name.
         packages = ["node-eventstore-client@23.10.1", "protobufjs@7"]
         session.run("npm", "install", "--prefix", str(peers / "node"), *packages, external=True)
+
+
+def runs(session: nox.Session, command: str) -> bool:
+    """Whether there is such a command. A name on the path may only lead to a version that was not chosen."""
+    try:
+        session.run(command, "--version", external=True, silent=True)
+    except nox.command.CommandFailed:
+        return False
+    return True
 
 
 @nox.session(python=LOWEST_PYTHON)

@@ -23,7 +23,7 @@ from google.protobuf.internal import api_implementation
 
 from benchmarks import report
 from benchmarks.peer import running
-from benchmarks.works import SIDES, SIZES, WORKS, Work
+from benchmarks.works import PUSHED, SIDES, SIZES, WORKS, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,9 +75,7 @@ class Servers:
     def _command(self, work: Work, size: int) -> Sequence[str]:
         if work.server == "node":
             return ("benchmarks.serving",)
-        # What is pushed goes on to the last event, so there are no more than are wanted.
-        events = max(WORKS[0].counts[size], 1) if work.server == "peer" else work.counts[size]
-        only = ["--only-stored"] if work.server == "store" else []
+        events, only = (PUSHED[size], []) if work.server == "peer" else (work.counts[size], ["--only-stored"])
         return "benchmarks.peer", f"--events={events // self._divisor}", f"--size={size}", *only
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -25,7 +25,7 @@ from trio_extreme import ANY, STOP, Listener, MemoryCheckpoints, NewEvent, Setti
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from trio_extreme import Connection, Event, Handler
+    from trio_extreme import Connection, Event, Handler, Subscription
 
 _DATA = bytes(EVENT_SIZE)
 
@@ -35,22 +35,38 @@ def settings(port: int) -> Settings:
     return Settings(host="127.0.0.1", port=port, username="admin", password="changeit")
 
 
+async def _take(subscription: Subscription[Any], events: int) -> None:
+    """So many, one at a time."""
+    numbers = size = 0
+    async for event in subscription:
+        number = event.number
+        numbers += number
+        size += len(event.data)
+        if number == events - 1:
+            break
+    check_all(events, numbers, size)
+
+
+async def _take_lists(subscription: Subscription[Any], events: int) -> None:
+    """So many, a list at a time."""
+    seen = numbers = size = 0
+    async for batch in subscription.batches():
+        for event in batch:
+            numbers += event.number
+            size += len(event.data)
+        seen += len(batch)
+        if seen == events:
+            break
+    check_all(events, numbers, size)
+
+
 async def live_batches(port: int, events: int) -> float:
     """Live events, a list of those that came together at a time."""
     async with open_connection(settings(port)) as conn:
         began = time.perf_counter()
         async with conn.subscribe_live(STREAM) as subscription:
-            seen = numbers = size = 0
-            async for batch in subscription.batches():
-                for event in batch:
-                    numbers += event.number
-                    size += len(event.data)
-                seen += len(batch)
-                if seen == events:
-                    break
-            took = time.perf_counter() - began
-    check_all(events, numbers, size)
-    return took
+            await _take_lists(subscription, events)
+        return time.perf_counter() - began
 
 
 async def live_events(port: int, events: int) -> float:
@@ -58,16 +74,8 @@ async def live_events(port: int, events: int) -> float:
     async with open_connection(settings(port)) as conn:
         began = time.perf_counter()
         async with conn.subscribe_live(STREAM) as subscription:
-            numbers = size = 0
-            async for event in subscription:
-                number = event.number
-                numbers += number
-                size += len(event.data)
-                if number == events - 1:
-                    break
-            took = time.perf_counter() - began
-    check_all(events, numbers, size)
-    return took
+            await _take(subscription, events)
+        return time.perf_counter() - began
 
 
 async def live_to_many(port: int, events: int) -> float:
@@ -82,14 +90,7 @@ async def live_to_many(port: int, events: int) -> float:
 
 async def _take_live(conn: Connection) -> None:
     async with conn.subscribe_live(SHORT_STREAM) as subscription:
-        numbers = size = 0
-        async for event in subscription:
-            number = event.number
-            numbers += number
-            size += len(event.data)
-            if number == SHORT - 1:
-                break
-    check_all(SHORT, numbers, size)
+        await _take(subscription, SHORT)
 
 
 async def ping_under_load(port: int, events: int) -> list[float]:
@@ -161,16 +162,8 @@ async def auto_acked_events(port: int, events: int) -> float:
     async with open_connection(settings(port)) as conn:
         began = time.perf_counter()
         async with conn.subscribe_persistent(STREAM, GROUP, in_flight=IN_FLIGHT, auto_ack=True) as subscription:
-            numbers = size = 0
-            async for event in subscription:
-                number = event.number
-                numbers += number
-                size += len(event.data)
-                if number == events - 1:
-                    break
-            took = time.perf_counter() - began
-    check_all(events, numbers, size)
-    return took
+            await _take(subscription, events)
+        return time.perf_counter() - began
 
 
 async def pages(port: int, events: int) -> float:
@@ -258,33 +251,16 @@ async def _in_batches(port: int, stream: str, events: int) -> float:
     async with open_connection(_patient(port, events)) as conn:
         began = time.perf_counter()
         async with conn.subscribe(stream) as subscription:
-            seen = numbers = size = 0
-            async for batch in subscription.batches():
-                for event in batch:
-                    numbers += event.number
-                    size += len(event.data)
-                seen += len(batch)
-                if seen == events:
-                    break
-            took = time.perf_counter() - began
-    check_all(events, numbers, size)
-    return took
+            await _take_lists(subscription, events)
+        return time.perf_counter() - began
 
 
 async def _one_by_one(port: int, stream: str, events: int) -> float:
     async with open_connection(_patient(port, events)) as conn:
         began = time.perf_counter()
         async with conn.subscribe(stream) as subscription:
-            numbers = size = 0
-            async for event in subscription:
-                number = event.number
-                numbers += number
-                size += len(event.data)
-                if number == events - 1:
-                    break
-            took = time.perf_counter() - began
-    check_all(events, numbers, size)
-    return took
+            await _take(subscription, events)
+        return time.perf_counter() - began
 
 
 async def followed(port: int, events: int) -> float:

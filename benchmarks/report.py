@@ -8,7 +8,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
-from benchmarks.works import OTHERS, SIDES, SIZES, TARGETS, WORKS, Target, Work
+from benchmarks.works import SIDES, SIZES, TARGETS, WORKS, Target, Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 NAMES = "figures.json", "figures.md", "figures.svg"
 
-_HAS_NONE = "has none"
 _NOT_HERE = "not measured"
 _MEGABYTE = 1_000_000
 
@@ -90,15 +89,11 @@ def _rows(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _by_side(size: int, cell: Callable[[Work, str], str]) -> str:
     rows = [
-        [work.title, *[cell(work, side) if side in work.sides else _absent(work, side) for side in SIDES]]
+        [work.title, *[cell(work, side) if side in work.sides else "" for side in SIDES]]
         for work in WORKS
         if size in work.counts and work.name != "pings"
     ]
     return _rows(["", *SIDES.values()], rows)
-
-
-def _absent(work: Work, side: str) -> str:
-    return _HAS_NONE if side in OTHERS and work.name == "pings" else ""
 
 
 def _speeds(found: _Figures, size: int) -> str:
@@ -133,10 +128,9 @@ def _pings(found: _Figures) -> str:
     rows = []
     for side in SIDES:
         result = found.find("pings", SIZES[0], side)
-        if side == "node":
-            rows.append([SIDES[side], _HAS_NONE, "", ""])
-        elif result is not None and "milliseconds" in result:
+        if result is not None and "milliseconds" in result:
             rows.append([SIDES[side], *[f"{each:,.1f}" for each in result["milliseconds"]]])
+    rows.append([SIDES["node"], "has none", "", ""])
     return (
         "**Milliseconds of a ping** while a live subscription on the same connection takes all it can: behind what lies"
         " in the sockets already.\n\n" + _rows(["", "median", "99 of 100", "longest"], rows)

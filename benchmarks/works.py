@@ -17,33 +17,38 @@ SIDES = {
 """The columns; the second and third are this library."""
 
 OTHERS = ("photon", "node")
+_ALL = tuple(SIDES)
+_ONE_WAY = ("bare", "events", *OTHERS)
+"""Where the library has only one way, as for appends."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """So many events or appends, by size of an event. `server` is what is talked to; `sides` who can do it."""
+    """So many events or appends, by size of an event; `sides` are those who can do it.
+
+    `server` is what is talked to: a canned peer ("peer"), one with a great many events ("store"), or an embedded node.
+    """
 
     name: str
     title: str
     counts: dict[int, int]
     server: str = "peer"
-    sides: tuple[str, ...] = ("bare", "events", "photon", "node")
-    unit: str = "events"
+    sides: tuple[str, ...] = _ONE_WAY
 
 
-_ALL = tuple(SIDES)
-_APPENDS = ("bare", "events", "photon", "node")
+PUSHED = {256: 50_000, 4096: 20_000}
+"""Events that the peer pushes to who subscribes: it goes on to the last, so there are no more than are taken."""
 
 WORKS = (
-    Work("pages", "pages of 500", {256: 50_000, 4096: 20_000}, sides=_ALL),
+    Work("pages", "pages of 500", PUSHED, sides=_ALL),
     Work("catch_up", "catch-up subscription", {256: 1_000_000, 4096: 100_000}, server="store", sides=_ALL),
-    Work("live", "live subscription", {256: 50_000, 4096: 20_000}, sides=_ALL),
-    Work("in_turn", "appends, one after the other", {256: 2000, 4096: 2000}, sides=_APPENDS, unit="appends"),
-    Work("pipelined", "appends, 100 at a time", {256: 10_000, 4096: 5000}, sides=_APPENDS, unit="appends"),
-    Work("batches", "appends of 500 events", {256: 50_000, 4096: 20_000}, sides=_APPENDS),
-    Work("group", "persistent subscription, an ack for each", {256: 50_000, 4096: 20_000}, sides=_ALL),
-    Work("many", "100 live subscriptions", {256: 51_200, 4096: 51_200}, sides=_APPENDS),
-    Work("pings", "pings while live events come", {256: 50_000}, sides=("events", "photon"), unit="pings"),
+    Work("live", "live subscription", PUSHED, sides=_ALL),
+    Work("in_turn", "appends, one after the other", {256: 2000, 4096: 2000}),
+    Work("pipelined", "appends, 100 at a time", {256: 10_000, 4096: 5000}),
+    Work("batches", "appends of 500 events", {256: 50_000, 4096: 20_000}),
+    Work("group", "persistent subscription, an ack for each", PUSHED, sides=_ALL),
+    Work("many", "100 live subscriptions", {256: 51_200, 4096: 51_200}),
+    Work("pings", "pings while live events come", {256: 50_000}, sides=("events", "photon")),
     Work("b1", "Extreme: 100 appends of 10 events", {256: 1000}, server="node", sides=("events", "photon", "node")),
     Work("b2", "Extreme: an append of 1000 events", {256: 1000}, server="node", sides=("events", "photon", "node")),
     Work("b3", "Extreme: 50,000 in one append, 1000 more, read meanwhile", {256: 50_000}, server="node",

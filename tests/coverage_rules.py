@@ -27,7 +27,6 @@ OWN_SHARE = 0.5
 TESTED_BY = {
     "delivering": "test_listeners",
     "details": "test_admin",
-    "fanout": "test_listeners",
     "file_checkpoints": "test_checkpoints",
     "filter_support": "test_filtered",
     "handling": "test_listeners",

@@ -101,7 +101,7 @@ class _Session(Session):
     """One that has no more in memory than what is read next."""
 
     def __init__(self, connection: CannedStream, stream: Stream) -> None:
-        super().__init__(connection, stream)  # type: ignore[arg-type]
+        super().__init__(connection, stream)
         self._canned = connection
 
     def _push(self, pushes: Iterator[bytes]) -> None:

@@ -235,9 +235,11 @@ class _Day:
                 await trio.sleep(0.1)
 
     async def _come_right(self) -> None:
-        with trio.move_on_after(PATIENCE):  # noqa: ASYNC912 - it waits where something is behind
-            while any(set(range(EVENTS)) - set(part.numbers()) for part in self.parts):  # noqa: ASYNC110 - as above
+        with trio.move_on_after(PATIENCE):
+            while True:
                 await trio.sleep(0.5)
+                if not any(set(range(EVENTS)) - set(part.numbers()) for part in self.parts):
+                    return
 
 
 async def _appended(conn: Connection, event: NewEvent, expected: int) -> bool:

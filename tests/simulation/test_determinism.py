@@ -7,13 +7,18 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 from trio.testing import MockClock
 
+from tests.simulation.clusters import simulate_cluster
 from tests.simulation.determinism import chance, run_deterministically
 from tests.simulation.simulation import simulate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).parents[2]
 FEW, MANY = range(4), range(20)
@@ -68,11 +73,19 @@ def test_seeds_are_different_days_and_do_not_depend_on_those_before() -> None:
     assert persisted[0] == persisted[1] != digests[2]
 
 
-@pytest.mark.parametrize("seeds", [FEW, pytest.param(MANY, marks=pytest.mark.long)], ids=len)
-def test_two_processes_with_other_hashes_do_the_same(seeds: range) -> None:
+@pytest.mark.parametrize(
+    ("kind", "seeds"),
+    [
+        pytest.param(simulate, FEW, id="few"),
+        pytest.param(simulate, MANY, id="many", marks=pytest.mark.long),
+        pytest.param(simulate_cluster, FEW[:2], id="few of a cluster"),
+        pytest.param(simulate_cluster, MANY, id="many of a cluster", marks=pytest.mark.long),
+    ],
+)
+def test_two_processes_with_other_hashes_do_the_same(kind: Callable[[int], object], seeds: range) -> None:
     script = (
-        "from tests.simulation.simulation import simulate\n"
-        f"for seed in {list(seeds)}: print(seed, simulate(seed).trace.digest())\n"
+        f"from {kind.__module__} import {kind.__name__} as day\n"
+        f"for seed in {list(seeds)}: print(seed, day(seed).trace.digest())\n"
     )
     command = [sys.executable, "-c", script]
     processes = [
