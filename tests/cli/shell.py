@@ -152,8 +152,9 @@ def finished(process: subprocess.Popen[bytes]) -> Result:
 
 _AT_TERMINAL = """
 import os, pty, signal, sys
-# Where the tests run in the background, a shell may have had Ctrl-C ignored.
+# Where the tests run in the background, a shell may have had Ctrl-C ignored, and nohup that the terminal goes away.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 status = pty.spawn([sys.executable, "-m", "trio_extreme", *sys.argv[1:]])
 sys.exit(os.waitstatus_to_exitcode(status))
 """
