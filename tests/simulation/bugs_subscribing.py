@@ -9,6 +9,7 @@ from unittest.mock import patch
 import trio
 
 from tests.simulation.planting import bug
+from trio_extreme import reading
 from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.errors import StreamDeleted
 from trio_extreme.events import TOMBSTONE_TYPE, Events, LogEvent, PushedEvent
@@ -39,6 +40,13 @@ def no_second_read() -> Iterator[None]:
         self.next = self.place = max(self.place, Position(confirmation.last_commit, confirmation.last_commit))
 
     with patch.object(StreamTrack, "aim", aim_stream), patch.object(LogTrack, "aim", aim_log):
+        yield
+
+
+@bug
+def ended_by_one_loss() -> Iterator[None]:
+    """Of one event a single session may die, and the subscription ends."""
+    with patch.object(reading, "MAX_DEATHS", 1):
         yield
 
 

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from trio_extreme.notices import Notice
 
 
-_TOO_MANY = 1
-"""Connections made since the one that an event was asked for on: that one died, and so has the next one now."""
-
-
 class Seen(NamedTuple):
     """An event that was handed out."""
 
@@ -76,8 +72,6 @@ class Consumer(Workload):
         #: What was missing when the last fault was over.
         self.due: list[Place] = []
         self._is_over = False
-        # How many connections the client had made when something last came.
-        self._connections_then = 0
         #: When it was busy with an event, and for how long.
         self._busy: list[tuple[float, float]] = []
         self._pace = self.random.choice((0.0, 0.0, 0.0, 0.01, 0.1, 0.4))
@@ -122,7 +116,7 @@ class Consumer(Workload):
         self.note(f"ended with {in_words(error)}")
         if isinstance(error, SubscriptionDropped) and error.reason is DropReason.OVERFLOW and self.may_overflow:
             self.periods[-1].error = error
-        elif isinstance(error, ConnectionLost) and len(self.client.wire.ends) - self._connections_then >= _TOO_MANY:
+        elif isinstance(error, ConnectionLost) and self.client.wire.met_poison(self.stream):
             # One event that two sessions died of is not asked for a third time: it may be poison.
             pass
         elif inside or not isinstance(error, BAD_LUCK):
@@ -191,7 +185,6 @@ class Consumer(Workload):
 
     def _take(self, item: Any) -> None:
         history = self.periods[-1].history
-        self._connections_then = len(self.client.wire.ends)
         for one in [item] if self.style != "batches" else item:
             if isinstance(one, Event):
                 stored = one.link or one
