@@ -26,8 +26,8 @@ from trio_extreme import (
     NotReady,
     PersistentSettings,
     ProjectionNotFound,
+    ProjectionsNotRunning,
     ReadOnly,
-    ServerError,
     Settings,
     Unsupported,
     UserDetails,
@@ -234,7 +234,7 @@ async def test_projections(version: str, autojump_clock: MockClock) -> None:
 
 
 async def test_a_node_without_projections(admin: Admin) -> None:
-    with pytest.raises(ServerError, match="it runs without --run-projections"):
+    with pytest.raises(ProjectionsNotRunning, match="it was started without --run-projections"):
         await admin.projections()
     with pytest.raises(ProjectionNotFound):
         await admin.projection("$streams")

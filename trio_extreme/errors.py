@@ -303,6 +303,13 @@ class UserExists(ServerError):
         self.login = login
 
 
+class ProjectionsNotRunning(ServerError):
+    """The server runs no projections, so that there is nothing to list."""
+
+    def __init__(self) -> None:
+        super().__init__("the server runs no projections: it was started without --run-projections")
+
+
 class ProjectionNotFound(ServerError):
     """The server has no projection of this name, or runs none at all."""
 

@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.shell import TIMEOUT, Server, at_terminal, finished, read_until, shown, started
-from trio_extreme import ConnectionLost, NewEvent, NotMaster, OutcomeUnknown, SubscriptionDropped, TrioExtremeError
+from trio_extreme import (
+    ConnectionLost,
+    EventNotFound,
+    FrameTooLarge,
+    MetadataUnreadable,
+    NewEvent,
+    NotMaster,
+    OutcomeUnknown,
+    ProjectionNotFound,
+    ProjectionsNotRunning,
+    SubscriptionDropped,
+    TrioExtremeError,
+    UserExists,
+    UserNotFound,
+)
 from trio_extreme.cli.connecting import Target
 from trio_extreme.cli.failures import CommandFailed, explain
 from trio_extreme.settings import Settings
@@ -222,6 +236,22 @@ def test_errors_that_are_hard_to_provoke() -> None:
     assert explain(OSError("no space left"), None) == (1, "no space left", "")
     assert explain(TrioExtremeError("odd"), TARGET) == (1, "odd", "the same command again")
     assert explain(CommandFailed("no", "yes", 7), None) == (7, "no", "yes")
+
+
+@pytest.mark.parametrize(
+    ("error", "command"),
+    [
+        (EventNotFound("people", 7), "trio-extreme read people --backwards --count 1"),
+        (UserNotFound("jane"), "trio-extreme user list"),
+        (UserExists("jane doe"), "trio-extreme user reset-password 'jane doe'"),
+        (ProjectionNotFound("mine"), "trio-extreme projection list"),
+        (ProjectionsNotRunning(), "trio-extreme serve --projections"),
+        (MetadataUnreadable("people", 0, "no JSON"), "trio-extreme read '$$people' --backwards --count 1"),
+        (FrameTooLarge("too large", 9, 8), "the same with fewer, or smaller, events at a time"),
+    ],
+)
+def test_what_to_try_next(error: TrioExtremeError, command: str) -> None:
+    assert explain(error, TARGET)[2].startswith(command)
 
 
 def test_a_bug_of_ours_is_a_sentence_too() -> None:

@@ -22,6 +22,7 @@ from trio_extreme.errors import (
     OperationTimedOut,
     OutcomeUnknown,
     ProjectionNotFound,
+    ProjectionsNotRunning,
     ProtocolError,
     ServerError,
     TrioExtremeError,
@@ -323,7 +324,7 @@ def list_projections() -> Errand[list[ProjectionDetails]]:
         "GET",
         "/projections/any",
         lambda told: [_projection(one) for one in _items(told, "projections")],
-        refusals={_MISSING: ServerError("listing projections: the server has none: it runs without --run-projections")},
+        refusals={_MISSING: ProjectionsNotRunning()},
     )
 
 
