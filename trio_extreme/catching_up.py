@@ -30,7 +30,7 @@ from trio_extreme.mailbox import Mailbox
 from trio_extreme.notices import AheadOfServer, CaughtUp, FellBehind, Reconnected, StreamMissing
 from trio_extreme.operations.subscribing import Subscribe
 from trio_extreme.pending import Interrupted
-from trio_extreme.reading import Pager
+from trio_extreme.reading import MAX_DEATHS_LASTING, Pager
 from trio_extreme.statistics import SubscriptionStatistics
 from trio_extreme.subscriptions import SingleSubscription
 
@@ -166,7 +166,13 @@ class CatchUpSubscription(SingleSubscription[E]):
         self._pager = self._make_pager()
 
     def _make_pager(self) -> Pager:
-        return Pager(self._engine.calls, self._credentials, self._page_size, self._track.operation)
+        return Pager(
+            self._engine.calls,
+            self._credentials,
+            self._page_size,
+            self._track.operation,
+            max_deaths=MAX_DEATHS_LASTING,
+        )
 
     def _stop(self, error: TrioExtremeError) -> None:
         if self._error is None:

@@ -579,7 +579,8 @@ class Connection:
 
         The stream need not exist. Inside, `async for event in events`, `events.batches()` for lists, or
         `events.with_notices()`. A consumer slower than its events goes on reading pages; nothing is lost. Iterating
-        raises `StreamDeleted` where the stream is hard-deleted, and what a read raises, but not for being offline.
+        raises `StreamDeleted` where the stream is hard-deleted, and what a read raises; but to be offline is no error,
+        and it takes ten sessions in a row that died over the same event to raise `ConnectionLost`.
         A place beyond the stream's end (the store was reset or restored) is told as `AheadOfServer`, and waited for;
         with `on_ahead="raise"` it raises `CheckpointBeyondEnd`.
 

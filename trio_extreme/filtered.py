@@ -24,7 +24,7 @@ from trio_extreme.operations.filtering import (
     read_checkpoint,
 )
 from trio_extreme.operations.paging import SearchSizer
-from trio_extreme.reading import LogReader, Pager
+from trio_extreme.reading import MAX_DEATHS, MAX_DEATHS_LASTING, LogReader, Pager
 from trio_extreme.values import MAX_READ
 from trio_extreme.wire.commands import Command
 
@@ -60,9 +60,16 @@ class FilteredPager(Pager):
     _sizer: SearchSizer
 
     def __init__(
-        self, support: FilterSupport, calls: Calls, credentials: Credentials | None, page_size: int, request: MakePage
+        self,
+        support: FilterSupport,
+        calls: Calls,
+        credentials: Credentials | None,
+        page_size: int,
+        request: MakePage,
+        *,
+        max_deaths: int = MAX_DEATHS,
     ) -> None:
-        super().__init__(calls, credentials, page_size, self._make)
+        super().__init__(calls, credentials, page_size, self._make, max_deaths=max_deaths)
         self._sizer = SearchSizer(page_size, self._page_bytes)
         self._support = support
         self._make_page = request
@@ -149,7 +156,12 @@ class FilteredSubscription(CatchUpSubscription[LogEvent]):
 
     def _make_pager(self) -> Pager:
         return FilteredPager(
-            self._support, self._engine.calls, self._credentials, self._page_size, self._filtered.request
+            self._support,
+            self._engine.calls,
+            self._credentials,
+            self._page_size,
+            self._filtered.request,
+            max_deaths=MAX_DEATHS_LASTING,
         )
 
     def _accept(self, page: Any) -> None:

@@ -28,31 +28,36 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Event)
 
 
-MAX_DEATHS, MAX_DEATHS_BEHIND_END = 2, 10
-"""Sessions in a row that may die while a single event is read, before that is told as an error."""
+MAX_DEATHS, MAX_DEATHS_LASTING = 2, 10
+"""Sessions in a row that may die while a single event is asked for, before that is told as an error: by a reader, and
+by a subscription, which is there to outlast what may be chance."""
 
 
 class Pager:
     """Fetches pages, one ahead where that is wanted; smaller ones where a large one could not be had.
 
     A page that is too large to take, overdue, or whose session died, is asked for with a quarter of its events: a
-    server may fail for ever over the same large page. Of one event two sessions may die, and of none that we know of,
-    behind the end, more: that may be chance.
+    server may fail for ever over the same large page. Of one event `max_deaths` sessions in a row may die.
     """
 
     def __init__(
-        self, calls: Calls, credentials: Credentials | None, page_size: int, request: Callable[[int], Operation[Any]]
+        self,
+        calls: Calls,
+        credentials: Credentials | None,
+        page_size: int,
+        request: Callable[[int], Operation[Any]],
+        *,
+        max_deaths: int = MAX_DEATHS,
     ) -> None:
         self._calls = calls
         self._credentials = credentials
         self._page_bytes = min(PAGE_BYTES, calls.settings.max_frame_size // 2)
         self._sizer = PageSizer(page_size, self._page_bytes)
         self._request = request
+        self._max_deaths = max_deaths
         self._ahead: Slot[Any] | None = None
         self._asked = 0
         self._session = 0
-        # Whether the last page was the last there is.
-        self._at_end = False
 
     async def fetch(self, deadline: float, most: int = MAX_READ) -> Any:
         """The page of `request`, or the one that was fetched ahead. Raises what a read raises."""
@@ -66,15 +71,13 @@ class Pager:
             except Interrupted as lost:
                 if not self._sizer.shrink(self._asked):
                     deaths += lost.died
-                    if deaths >= (MAX_DEATHS_BEHIND_END if self._at_end else MAX_DEATHS):
+                    if deaths >= self._max_deaths:
                         raise ConnectionLost(str(lost)) from None
             except StreamNotFound:
                 self._sizer.learn(0, 0)
-                self._at_end = True
                 raise
             else:
                 self._learn(page)
-                self._at_end = page.is_end
                 return page
 
     def _learn(self, page: Any) -> None:

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import trio
 
 from tests.simulation.planting import bug
-from trio_extreme import reading
+from trio_extreme import catching_up, filtered
 from trio_extreme.catching_up import CatchUpSubscription
 from trio_extreme.errors import StreamDeleted
 from trio_extreme.events import TOMBSTONE_TYPE, Events, LogEvent, PushedEvent
@@ -19,6 +19,7 @@ from trio_extreme.mailbox import Mailbox
 from trio_extreme.notices import CaughtUp, Checkpoint
 from trio_extreme.operations.filtered_following import FilteredLogTrack
 from trio_extreme.operations.following import LogTrack, StreamTrack
+from trio_extreme.reading import MAX_DEATHS
 from trio_extreme.subscriptions import SingleSubscription
 from trio_extreme.values import Position
 
@@ -44,9 +45,12 @@ def no_second_read() -> Iterator[None]:
 
 
 @bug
-def ended_by_one_loss() -> Iterator[None]:
-    """Of one event a single session may die, and the subscription ends."""
-    with patch.object(reading, "MAX_DEATHS", 1):
+def ended_by_chance() -> Iterator[None]:
+    """Two sessions in a row that die while one event is asked for end a subscription, as they do a reader."""
+    with (
+        patch.object(catching_up, "MAX_DEATHS_LASTING", MAX_DEATHS),
+        patch.object(filtered, "MAX_DEATHS_LASTING", MAX_DEATHS),
+    ):
         yield
 
 

@@ -15,7 +15,7 @@ from tests.simulation.client import BAD_LUCK
 from tests.simulation.ledger import in_words
 from tests.simulation.truth import Truth
 from tests.simulation.workloads import Workload
-from trio_extreme import ConnectionLost, DropReason, Event, StreamDeleted, SubscriptionDropped, TrioExtremeError
+from trio_extreme import DropReason, Event, StreamDeleted, SubscriptionDropped, TrioExtremeError
 from trio_extreme.values import ALL
 
 if TYPE_CHECKING:
@@ -116,9 +116,6 @@ class Consumer(Workload):
         self.note(f"ended with {in_words(error)}")
         if isinstance(error, SubscriptionDropped) and error.reason is DropReason.OVERFLOW and self.may_overflow:
             self.periods[-1].error = error
-        elif isinstance(error, ConnectionLost) and self.client.wire.met_poison(self.stream):
-            # One event that two sessions died of is not asked for a third time: it may be poison.
-            pass
         elif inside or not isinstance(error, BAD_LUCK):
             self.client.trace.problem(f"{self!r} ended with {in_words(error)}")
 

@@ -15,7 +15,7 @@ FAILED = {
     33: "a live subscription that had to wait was queued twice, and the server would have pushed everything twice",
     43: "an append with NO_STREAM was written twice: it was sent again after its stream had been deleted softly",
     114: "a live subscription that waited at the door when its session ended was never opened again",
-    1202281: "the overseer did not count that a session had died of the page that was fetched ahead",
+    1202281: "a subscription ended because two sessions in a row had died while it asked for one event, by chance",
 }
 """Seeds that ever failed, and why."""
 
@@ -36,7 +36,7 @@ FOUND_BY = {
     "handed_over_after_the_end": 1,
     "last_come_first_sent": 1,
     "no_second_read": 1,
-    "ended_by_one_loss": 0,
+    "ended_by_chance": 0,
     "place_of_what_was_buffered": 1,
     "old_queue_beside_the_new": 1,
     "inclusive_after_reconnect": 0,

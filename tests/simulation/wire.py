@@ -10,14 +10,13 @@ Rule 6: what waits for consumers and for the socket stays within the bounds, loo
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from math import inf
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import trio
 
 from tests.simulation.trace import Cutter
-from trio_extreme.values import ALL
 from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command, command_name
 from trio_extreme.wire.framing import NO_CORRELATION
@@ -29,9 +28,6 @@ if TYPE_CHECKING:
     from tests.simulation.network import ClientEnd
     from tests.simulation.trace import Frame, Trace
 
-    Place: TypeAlias = tuple[str, int]
-    """A stream, and a number or commit position in it."""
-
 _SAID = (Command.PERSISTENT_SUBSCRIPTION_ACK_EVENTS, Command.PERSISTENT_SUBSCRIPTION_NAK_EVENTS)
 """What is said of a group's events."""
 
@@ -40,16 +36,6 @@ _ANSWERS = (Command.HEARTBEAT_RESPONSE, Command.UNSUBSCRIBE_FROM_STREAM, *_SAID)
 
 _URGENT = (*_ANSWERS, Command.HEARTBEAT_REQUEST)
 """What never waits behind requests."""
-
-_PAGES = {
-    Command.READ_STREAM_EVENTS_FORWARD: Command.READ_STREAM_EVENTS_FORWARD_COMPLETED,
-    Command.READ_ALL_EVENTS_FORWARD: Command.READ_ALL_EVENTS_FORWARD_COMPLETED,
-    Command.FILTERED_READ_ALL_EVENTS_FORWARD: Command.FILTERED_READ_ALL_EVENTS_FORWARD_COMPLETED,
-}
-"""Requests for what subscriptions read, and their answers."""
-
-_POISON = 2
-"""Connections on which one event is asked for in vain before it is not asked for any more."""
 
 
 class Wire:
@@ -67,8 +53,6 @@ class Wire:
         self._used: set[bytes] = set()
         self._order = Order(attempt_timeout, trace)
         self._incoming = Cutter()
-        # By their ids, on which connection pages of one event were asked for that have not come, and where they begin.
-        self._pages: dict[bytes, tuple[str, Place]] = {}
         # Heartbeats that the client was asked for, and has filed once it comes back for more.
         self._asked: deque[bytes] = deque()
         self._owed: deque[bytes] = deque()
@@ -89,8 +73,6 @@ class Wire:
                 self._asked.append(frame.correlation)
             elif frame.command in (Command.NOT_HANDLED, Command.WRITE_EVENTS_COMPLETED):
                 self._order.answered(frame.correlation)
-            elif frame.command in _PAGES.values():
-                self._pages.pop(frame.correlation, None)
 
     def asks_for_more(self, label: str) -> None:
         """All that the client took so far is filed."""
@@ -111,27 +93,10 @@ class Wire:
                     message, schema.PersistentSubscriptionAckEvents | schema.PersistentSubscriptionNakEvents
                 )
                 self.said.update(message.processed_event_ids)
-            elif frame.command in _PAGES:
-                self._note_page(label, frame)
         # What a session has to send when it has just ended is nothing.
         if frames:
             self._check_lanes(label, frames)
             self._check_heartbeats(label, frames)
-
-    def _note_page(self, label: str, frame: Frame) -> None:
-        message = frame.message
-        assert isinstance(message, schema.ReadStreamEvents | schema.ReadAllEvents | schema.FilteredReadAllEvents)
-        if message.max_count != 1:
-            return
-        if isinstance(message, schema.ReadStreamEvents):
-            self._pages[frame.correlation] = label, (message.event_stream_id, message.from_event_number)
-        else:
-            self._pages[frame.correlation] = label, (ALL, message.commit_position)
-
-    def met_poison(self, stream: str) -> bool:
-        """Whether one event of this stream was asked for in vain as often as may be, each on another connection."""
-        met = Counter(place for _, place in set(self._pages.values()) if place[0] == stream)
-        return max(met.values(), default=0) >= _POISON
 
     def _check_caller(self, label: str, frame: Frame) -> None:
         message = frame.message

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
-from trio_extreme import CaughtUp, ConnectionLost, Event, Reconnected
+from trio_extreme import CaughtUp, Event, Reconnected
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -106,11 +106,7 @@ class NoticeFollower:
 
 
 class Consumer:
-    """Reads in one of these ways, and after each end of a block goes on in another after its last checkpoint.
-
-    A block ends where `leave` is called, or where the subscription gives up: it may, once two sessions in a row died
-    over one event that it asked for.
-    """
+    """Reads in one of these ways, and where `leave` is called goes on in another block after its last checkpoint."""
 
     def __init__(self, way: Way, subscribe: Callable[[Any], Any], take: Take) -> None:
         self._way = way
@@ -118,16 +114,11 @@ class Consumer:
         self._take = take
         self._checkpoint: Any = None
         self._scope = trio.CancelScope()
-        #: How often its subscription gave up.
-        self.given_up = 0
 
     async def run(self) -> None:
         while True:
-            try:
-                with trio.CancelScope() as self._scope:
-                    await self._way(self._subscribe(self._checkpoint), self._see)
-            except ConnectionLost:
-                self.given_up += 1
+            with trio.CancelScope() as self._scope:
+                await self._way(self._subscribe(self._checkpoint), self._see)
 
     def _see(self, event: Event) -> None:
         self._take(event)

@@ -78,8 +78,7 @@ class Crew:
 
     def told(self) -> Counter[str]:
         """What consumers were told beside events, and how often."""
-        given_up = Counter({"gave up": sum([consumer.given_up for consumer in self._consumers])})
-        return sum([listener.told for listener in self._listeners], given_up)
+        return sum([listener.told for listener in self._listeners], Counter())
 
     def _chance(self) -> Random:
         """Each has its own, so that what one does changes nothing for the others."""
