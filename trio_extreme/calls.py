@@ -31,7 +31,6 @@ from trio_extreme.lookups import LookUps
 from trio_extreme.operations.base import AskAgain, Resend
 from trio_extreme.operations.looking import Verdict
 from trio_extreme.pending import Interrupted, Slot, SubscriptionSlot, fresh
-from trio_extreme.values import NO_STREAM
 from trio_extreme.wire.commands import HARMLESS
 from trio_extreme.wire.framing import LENGTH_SIZE, encode_credentials
 
@@ -462,9 +461,10 @@ class Calls:
             slot.fail(refusal or ConnectionLost("no answer came, and the stream does not tell either"))
         elif refusal is not None:
             # No attempt was executed. Where the stream is beyond the version that was expected none ever will be, so
-            # the refusal is the truth; where it has not come so far, an earlier one may still lie in the server.
+            # the refusal is the truth; where it has not come so far, an earlier one may still lie in the server. And
+            # so it may where no version protects it, as NO_STREAM does not: a soft delete brings that one back.
             assert refusal.expected is not None
-            slot.doubtful = not NO_STREAM <= refusal.expected < last_number
+            slot.doubtful = slot.operation.resend is not Resend.SAME_IDS or refusal.expected >= last_number
             slot.fail(refusal)
         else:
             self.door.readmit(slot)

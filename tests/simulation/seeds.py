@@ -15,6 +15,7 @@ FAILED = {
     33: "a live subscription that had to wait was queued twice, and the server would have pushed everything twice",
     43: "an append with NO_STREAM was written twice: it was sent again after its stream had been deleted softly",
     114: "a live subscription that waited at the door when its session ended was never opened again",
+    1601835: "an append with NO_STREAM was told that it was refused; its first attempt came late, after a soft delete",
     1202281: "a subscription ended because two sessions in a row had died while it asked for one event, by chance",
 }
 """Seeds that ever failed, and why."""
