@@ -323,7 +323,7 @@ class _Database:
 
 def _open(path: Path, setup: str) -> sqlite3.Connection:
     try:
-        db = sqlite3.connect(path, _OPENING_PATIENCE, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, timeout=_OPENING_PATIENCE, isolation_level=None, check_same_thread=False)
         try:
             # What is in the log after a power cut is whole transactions, so there is no need to wait for the disk.
             db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_TABLE}")

@@ -87,7 +87,7 @@ class StoreFile:
     def connect(self, *, writes: bool) -> sqlite3.Connection:
         """A connection that any thread may use, one at a time."""
         try:
-            db = sqlite3.connect(_uri(self.path, "rw"), _BUSY_TIMEOUT, uri=True, check_same_thread=False)
+            db = sqlite3.connect(_uri(self.path, "rw"), timeout=_BUSY_TIMEOUT, uri=True, check_same_thread=False)
             db.isolation_level = None
             try:
                 self._set_up(db, writes=writes)
