@@ -25,7 +25,7 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS trio_extreme_checkpoints (name TEXT PRIMARY KEY, checkpoint TEXT NOT NULL)
 """
 _LOAD = "SELECT checkpoint FROM trio_extreme_checkpoints WHERE name = ?"
-_INSERT = "INSERT OR IGNORE INTO trio_extreme_checkpoints VALUES (?2, ?1)"
+_INSERT = "INSERT OR IGNORE INTO trio_extreme_checkpoints (checkpoint, name) VALUES (?, ?)"
 _UPDATE = "UPDATE trio_extreme_checkpoints SET checkpoint = ? WHERE name = ? AND checkpoint = ?"
 
 # No handler says them in just these words, so that no statement which was prepared for us is run for a handler.

@@ -54,7 +54,7 @@ WHERE commit_begin < ? AND (commit_end, prepare_end) <= (?, ?)
 ORDER BY commit_begin DESC, prepare_begin DESC LIMIT ?
 """  # noqa: S608 - the columns are ours
 _BEGINS = """
-SELECT EXISTS (SELECT 1 FROM events WHERE commit_begin = ?1) OR EXISTS (SELECT 1 FROM marks WHERE position = ?1)
+SELECT EXISTS (SELECT 1 FROM events WHERE commit_begin = ?) OR EXISTS (SELECT 1 FROM marks WHERE position = ?)
 """
 _TRANSACTION = """
 SELECT position, transaction_id, data FROM marks WHERE transaction_id = ? AND position < ? ORDER BY position
@@ -163,7 +163,7 @@ class SqliteStorage:
     def begins(self, position: int) -> bool:
         """See `Storage`."""
         if position < self._durable_end:
-            return bool(self._read(_BEGINS, position)[0][0])
+            return bool(self._read(_BEGINS, position, position)[0][0])
         return any(group.tail.begins(position) for group in self._groups())
 
     def forward(self, place: Place, count: int) -> Sequence[Record]:
