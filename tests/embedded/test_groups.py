@@ -33,7 +33,18 @@ from tests.embedded.competing import (
     tick,
     update,
 )
-from tests.embedded.talk import ADMIN, Desk, append, delete, new_event, new_events, pack, read_stream, talk_to
+from tests.embedded.talk import (
+    ADMIN,
+    Desk,
+    append,
+    delete,
+    new_event,
+    new_events,
+    new_id,
+    pack,
+    read_stream,
+    talk_to,
+)
 from trio_extreme.embedded import open_node, run_inline
 from trio_extreme.embedded.acl import User
 from trio_extreme.embedded.reading import StreamResult
@@ -342,6 +353,40 @@ async def test_a_node_ticks_while_it_has_groups(autojump_clock: MockClock) -> No
         await talk.ask(DELETE, delete_group())
         await trio.sleep(2)
         assert repr(node._timetable) == "<Timetable: 0 calls>"
+
+
+async def test_in_a_pause_nothing_is_late(autojump_clock: MockClock) -> None:
+    """What was acked in time lies unread until the node goes on."""
+    async with open_node(port=None) as node:
+        talk = await talk_to(node)
+        await talk.ask(CREATE, create(message_timeout_milliseconds=1500, max_retry_count=3))
+        await talk.ask(Command.WRITE_EVENTS, append("jobs", new_events(2)))
+        heard = [await talk.ask(CONNECT, connect()), *await talk.hear_for(0.1)]
+        ids = [reply.message.event.event.event_id for reply in heard[1:] if reply]
+        node.faults.pause()
+        await talk.tell(ACK, ack(ids[:1]), ADMIN)
+        assert await talk.hear_for(60) == []
+        node.faults.resume()
+        heard = await talk.hear_for(1.5)
+        pushed = [reply.message for reply in heard if reply and reply.command == APPEARED]
+        assert [(push.event.event.event_number, push.retryCount) for push in pushed] == [(1, 1)]
+        assert node.store.last_number(PARKED) == -1
+
+
+@pytest.mark.parametrize("command", [CONNECT, ACK])
+async def test_to_a_fault_what_is_handed_out_is_no_answer(command: int, autojump_clock: MockClock) -> None:
+    """Though it comes under the id of the request for it, and of acks, which nobody answers."""
+    async with open_node(port=None) as node:
+        talk = await talk_to(node)
+        await talk.ask(CREATE, create())
+        await talk.ask(Command.WRITE_EVENTS, append("jobs", new_events(3)))
+        node.faults.answer_twice(Command(command), count=2)
+        correlation = new_id()
+        await talk.stream.send_all(pack(CONNECT, connect(2), ADMIN, correlation))
+        heard = [reply for reply in await talk.hear_for(0.1) if reply]
+        await talk.stream.send_all(pack(ACK, ack([heard[-1].message.event.event.event_id]), ADMIN, correlation))
+        commands = [reply.command for reply in (*heard, *await talk.hear_for(0.1)) if reply]
+        assert commands == [CONFIRMED] * (2 if command == CONNECT else 1) + [APPEARED] * 3
 
 
 async def test_a_node_with_a_file_goes_on_from_its_last_checkpoint(tmp_path: Path, autojump_clock: MockClock) -> None:

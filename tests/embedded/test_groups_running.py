@@ -331,6 +331,21 @@ def test_how_often_counts_when_consumers_leave(version: str) -> None:
     assert (texts(desk, PARKED) == [b"0@jobs"]) is (heard[-1] == 0)
 
 
+def test_a_connection_with_several_consumers_is_lost_once() -> None:
+    """None of them hands on to the next what it had."""
+    desk = Desk("20.10")
+    start(desk, max_retry_count=1)
+    desk.write("jobs", new_events(4))
+    caller = desk.new_caller()
+    workers = [Worker(desk, 2, caller=caller) for _ in range(5)]
+    assert sorted([taken for worker in workers for taken in worker.take()]) == [(n, 0) for n in range(4)]
+    caller.replies.clear()
+    desk.service.forget(caller.client)
+    assert not caller.replies
+    assert Worker(desk).take() == [(n, 1) for n in range(4)]
+    assert texts(desk, PARKED) == []
+
+
 def break_over(worker: Worker, command: int, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection breaks over the first frame of this command."""
     client = worker.caller.client

@@ -71,6 +71,7 @@ class Groups:
         self._notebook = Notebook(store, hub)
         self._clock: Callable[[], float] = lambda: store.now() / 1_000_000
         self._after: Callable[[float, Callable[[], None]], None] | None = None
+        self._is_stopped: Callable[[], bool] = lambda: False
         self._started = 0.0
         self._is_ticking = False
         self._groups: dict[str, Group] = {}
@@ -82,9 +83,18 @@ class Groups:
     def __repr__(self) -> str:
         return f"<Groups: {len(self._groups)} groups, {len(self._consumers)} consumers>"
 
-    def keep_time(self, after: Callable[[float, Callable[[], None]], None], clock: Callable[[], float]) -> None:
-        """From now on `clock` tells the seconds, and `after`, which calls a function in some, makes it tick."""
+    def keep_time(
+        self,
+        after: Callable[[float, Callable[[], None]], None],
+        clock: Callable[[], float],
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        """From now on `clock` tells the seconds, and `after`, which calls a function in some, makes it tick.
+
+        While it `is_stopped` nothing is late: what was acked meanwhile lies unread.
+        """
         self._after, self._clock, self._started = after, clock, clock()
+        self._is_stopped = is_stopped
         if self._groups:
             self._tick_later()
 
@@ -301,10 +311,13 @@ class Groups:
         return is_there
 
     def forget(self, client: Client) -> None:
-        """The client is gone: others get what it had."""
+        """The client is gone: others get what it had. Its consumers go together, or each would hand on to the next."""
+        gone: dict[Group, list[Consumer]] = {}
         for correlation in self._correlations(client):
             group, consumer = self._consumers.pop((client, correlation))
-            group.leave(consumer, lost=True)
+            gone.setdefault(group, []).append(consumer)
+        for group, consumers in gone.items():
+            group.leave(*consumers, lost=True)
 
     def drop_all(self, client: Client) -> None:
         """Tell a client that it is connected to no group any more, as a server does that shuts down."""
@@ -341,6 +354,7 @@ class Groups:
     def _tick_again(self) -> None:
         """A node without groups need not."""
         self._is_ticking = False
-        self.tick()
+        if not self._is_stopped():
+            self.tick()
         if self._groups:
             self._tick_later()

@@ -22,7 +22,7 @@ from trio_extreme.wire import schema
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from trio_extreme.embedded.groups_consumers import Consumer
     from trio_extreme.embedded.groups_records import Notebook
@@ -61,7 +61,7 @@ class Group:
         self._clock = clock
         self._noted_at = -inf
         # Who left while events were being handed out, and whether they are.
-        self._leaving: list[tuple[Consumer, bool]] = []
+        self._leaving: list[tuple[Sequence[Consumer], bool]] = []
         self._handing_out = False
         self._strategy = STRATEGIES[settings.named_consumer_strategy]()
         self._page_size = min(settings.read_batch_size, _LARGEST_PAGE) if settings.read_batch_size > 0 else _USUAL_PAGE
@@ -120,14 +120,16 @@ class Group:
         self.consumers.append(consumer)
         self._strategy.add(consumer)
 
-    def leave(self, consumer: Consumer, *, lost: bool = False) -> None:
-        """It takes part no more, because its connection was `lost` or because it said so; others get what it had."""
+    def leave(self, *consumers: Consumer, lost: bool = False) -> None:
+        """These take part no more, because a connection was `lost` or they said so; others get what they had."""
         if self._handing_out:
-            self._leaving.append((consumer, lost))
+            self._leaving.append((consumers, lost))
             return
-        self.consumers.remove(consumer)
-        self._strategy.remove(consumer)
-        for message in sorted(consumer.held.values(), key=lambda held: held.number):
+        for consumer in consumers:
+            self.consumers.remove(consumer)
+            self._strategy.remove(consumer)
+        held = [message for consumer in consumers for message in consumer.held.values()]
+        for message in sorted(held, key=lambda held: held.number):
             if message.id in self.outstanding:
                 if self._version.forgets_retries:
                     self._deliver_again(message._replace(retries=0))
@@ -244,8 +246,8 @@ class Group:
         finally:
             self._handing_out = False
         if self._leaving:
-            consumer, lost = self._leaving.pop(0)
-            self.leave(consumer, lost=lost)
+            consumers, lost = self._leaving.pop(0)
+            self.leave(*consumers, lost=lost)
 
     def _push(self, message: Message) -> Pushed:
         pushed = self._strategy.push(message)

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 
 Treatment: TypeAlias = "Callable[[Connection, bytes], None]"
 """What is done with a package in place of sending it; it may call `Line.send`."""
-_PUSHED = (Command.STREAM_EVENT_APPEARED, Command.CHECKPOINT_REACHED)
+_PUSHED = (
+    Command.STREAM_EVENT_APPEARED,
+    Command.PERSISTENT_SUBSCRIPTION_STREAM_EVENT_APPEARED,
+    Command.CHECKPOINT_REACHED,
+)
 AnswerTreatment: TypeAlias = "Callable[[Connection, Frame, bytes], None]"
 """What is done with the answer to a request; it may call `Line.pass_on`."""
 

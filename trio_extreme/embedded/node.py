@@ -92,7 +92,7 @@ class Node:
         self._timetable = Timetable()
         self._line = Line(self._timetable)
         self._commits = make_commits(service.store.storage, run_sync, self._line, self._release)
-        service.groups.keep_time(self._timetable.after, trio.current_time)
+        service.groups.keep_time(self._timetable.after, trio.current_time, lambda: self._line.stopped)
         if projections:
             commits = self._commits
             service.projections = Projections(
