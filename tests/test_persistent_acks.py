@@ -39,7 +39,8 @@ from trio_extreme.persistent import MAX_UNSENT
 from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
-    from trio_extreme import PersistentSubscription
+    from tests.grouping import Group
+    from trio_extreme import PersistentEvent, PersistentSubscription
 
 pytestmark = pytest.mark.usefixtures("autojump_clock")
 
@@ -156,6 +157,72 @@ async def test_twice() -> None:
         await settle()
         assert said(group.peer) == [("ack", [1]), (NakAction.RETRY, "", [2])]
         assert group.held == (0, 0, 3)
+
+
+async def as_one(group: Group, *events: PersistentEvent) -> None:
+    for event in events:
+        await group.events.ack(event)
+
+
+async def as_some(group: Group, *events: PersistentEvent) -> None:
+    await group.events.ack(*events)
+
+
+@pytest.mark.parametrize("ack", [as_one, as_some])
+async def test_an_ack_of_what_was_naked_is_not_meant_for_its_next_delivery(ack: Any) -> None:
+    async with opened(then=(1, 2)) as group:
+        naked, handled = await group.take(2)
+        await group.events.nak(naked)
+        await group.push(1, retry=1)
+        (again,) = await group.take(1)
+        await ack(group, naked, handled)
+        await settle()
+        assert said(group.peer) == [(NakAction.RETRY, "", [1]), ("ack", [2])]
+        assert group.held == (0, 1, 1)
+        await group.events.nak(again, action=NakAction.PARK)
+        # And of that, too, one thing is said.
+        await group.push(1, retry=2)
+        await ack(group, naked, again)
+        await group.events.ack(*await group.take(1))
+        await settle()
+        assert said(group.peer)[2:] == [(NakAction.PARK, "", [1]), ("ack", [1])]
+
+
+async def test_nor_is_that_of_a_list_in_which_one_was_naked() -> None:
+    async with opened(then=(1, 2, 3)) as group:
+        batch = await group.events.next_list()
+        await group.events.nak(batch[1])
+        await group.push(2, retry=1)
+        (again,) = await group.take(1)
+        await group.events.ack(batch)
+        await settle()
+        assert said(group.peer) == [(NakAction.RETRY, "", [2]), ("ack", [1, 3])]
+        await group.events.ack(again)
+        assert group.held == (0, 0, 1)
+
+
+async def test_who_had_it_longer_and_handled_it_acks_though_another_naked_it(nursery: trio.Nursery) -> None:
+    """That it was handled is true."""
+    async with opened(then=(1,)) as group:
+        (first,) = await group.take(1)
+        await group.push(1, retry=1)
+        (second,) = await group.take(1)
+        await group.events.nak(second)
+        await group.push(1, retry=2)
+        await group.take(1)
+        await group.events.ack(first)
+        await settle()
+        assert said(group.peer) == [(NakAction.RETRY, "", [1]), ("ack", [1])]
+
+
+async def test_what_was_naked_is_not_remembered_for_ever() -> None:
+    async with opened(in_flight=2) as group:
+        for number in range(20):
+            await group.push(number)
+            await group.events.nak(*await group.take(1))
+        lease = group.events._window.lease
+        assert lease is not None
+        assert len(lease.naked) == 4
 
 
 async def test_nothing() -> None:
@@ -382,16 +449,37 @@ async def test_what_the_body_said_itself_stays_so() -> None:
         assert group.held == (0, 1, 2)
 
 
+async def test_with_it_nobody_acks_what_another_task_is_handling(nursery: trio.Nursery) -> None:
+    async with opened(auto_ack=True, then=(1, 2, 3)) as group:
+        holding = trio.Event()
+
+        async def hold() -> None:
+            await group.take(1)
+            await holding.wait()
+
+        holder = Call(nursery, hold)
+        await settle()
+        for ask in (group.events.__anext__, group.events.next_list, group.events.next_with_notices):
+            with pytest.raises(trio.BusyResourceError, match="another task has an event of this subscription"):
+                await ask()
+        assert said(group.peer) == []
+        holding.set()
+        await holder.value()
+        # It has ended: what it had was handled.
+        assert await group.numbers(1) == [2]
+        await settle()
+        assert said(group.peer) == [("ack", [1])]
+
+
 async def test_with_it_one_task_at_a_time(nursery: trio.Nursery) -> None:
     async with opened(auto_ack=True, then=(1,)) as group:
-        await group.take(1)
-        waiting = Call(nursery, group.events.__anext__)
+        waiting = Call(nursery, group.numbers, 2)
         await settle()
         for ask in (group.events.__anext__, group.events.next_list, group.events.next_with_notices):
             with pytest.raises(trio.BusyResourceError):
                 await ask()
         await group.push(2)
-        assert (await waiting.value()).number == 2
+        assert await waiting.value() == [1, 2]
 
 
 # --- on_error

@@ -630,6 +630,26 @@ async def test_another_takes_over_from_who_was_cancelled_while_it_connected(nurs
         assert len(group.unsubscribed()) == 2
 
 
+async def test_what_came_for_who_was_cancelled_is_not_given_to_another(nursery: trio.Nursery) -> None:
+    """With the confirmation came events, and the connection that they came through has been left."""
+    async with opened() as group:
+        await overflowed(group)
+        first = Call(nursery, group.events.__anext__)
+        request = await group.peer.receive(CONNECT)
+        # It is cancelled, and before it has had its turn all this is filed.
+        first.scope.cancel()
+        session = group.conn._engine.line.session
+        assert session is not None
+        came = encode(CONFIRMATION, request.correlation, confirmed()) + frames(request.correlation, 7, 8)
+        session._received(came)
+        await settle()
+        assert group.held == (0, 0, 0)
+        second = Call(nursery, group.events.__anext__)
+        request = await group.peer.receive(CONNECT)
+        group.peer.send_bytes(encode(CONFIRMATION, request.correlation, confirmed()) + frames(request.correlation, 9))
+        assert (await second.value()).number == 9
+
+
 async def test_left_while_it_connects_again(nursery: trio.Nursery) -> None:
     async with opened() as group:
         await overflowed(group)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import partial
+from inspect import CORO_CLOSED, getcoroutinestate
 from math import inf
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -66,6 +67,7 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         "_engine",
         "_entered",
         "_group",
+        "_holder",
         "_in_flight",
         "_inside",
         "_leave",
@@ -116,8 +118,9 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         # Whether a consumer connects again, and what is cancelled where the block is left meanwhile.
         self._reopening = False
         self._opening = trio.CancelScope()
-        # With `auto_ack`: what the consumer has now, and whether it waits for more.
+        # With `auto_ack`: what the consumer has now, which task that is, and whether it waits for more.
         self._current: PersistentEvent | HandedEvents | None = None
+        self._holder: trio.lowlevel.Task | None = None
         self._busy = False
         # How many more steps before the clock is looked at, and when others get their turn by it.
         self._steps = 0
@@ -181,7 +184,9 @@ class PersistentSubscription(Subscription[PersistentEvent]):
                 deadline=deadline,
             )
         except BaseException:
+            # Events may have come already, under the id of a connection that has just been left.
             window.shut = True
+            window.close()
             raise
         if window.shut or window.error is not None:
             # More came with the confirmation than is kept, or nobody is there any more.
@@ -271,6 +276,14 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         if self._busy:
             msg = "another task is waiting for this subscription's next event; with auto_ack one at a time"
             raise trio.BusyResourceError(msg)
+        if self._auto_ack:
+            task = trio.lowlevel.current_task()
+            if self._current is not None and task is not self._holder and _is_running(self._holder):
+                msg = (
+                    "another task has an event of this subscription, which would be acked; with auto_ack one at a time"
+                )
+                raise trio.BusyResourceError(msg)
+            self._holder = task
         self._ack_current()
 
     @contextmanager
@@ -327,7 +340,8 @@ class PersistentSubscription(Subscription[PersistentEvent]):
     async def ack(self, *events: PersistentEvent | UUID | Sequence[PersistentEvent]) -> None:  # noqa: ASYNC910 - it waits now and then
         """Say that these events were handled: the group goes on, and does not deliver them again.
 
-        They are named by themselves, by their `ack_id`, or as the list that `batches()` gave. What is said leaves with
+        They are named by themselves, by their `ack_id` (the delivery that somebody has now), or as the list that
+        `batches()` gave. What is said leaves with
         the next write, joined with what else is said and before all requests that wait, or when the block is left,
         however that happens. There is no answer. Of an event whose connection to the group has ended since nothing can
         be said any more: that is counted in `statistics()`, and the event comes again.
@@ -440,6 +454,10 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         window = self._window
         ids = [ack_id for ack_id in window.taken() if window.settle(ack_id, handled=action in _HANDLED)]
         self._say(ids, (action, f"its consumer ended with {kind.__name__}"))
+
+
+def _is_running(task: trio.lowlevel.Task | None) -> bool:
+    return task is not None and getcoroutinestate(task.coro) != CORO_CLOSED
 
 
 def _flat(

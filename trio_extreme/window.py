@@ -39,7 +39,7 @@ _LEAST_TOMBSTONE = min(TOMBSTONE_NUMBERS)
 class Lease:
     """One confirmed connection to a group: which events it gave, and what of them is to be said."""
 
-    __slots__ = ("_correlation", "_credentials", "_done_before", "_size", "done", "held", "of", "said", "sent")
+    __slots__ = ("_correlation", "_credentials", "_done_before", "_size", "done", "held", "naked", "of", "said", "sent")
 
     def __init__(self, of: object, correlation: bytes, subscription_id: str, credentials: bytes, size: int) -> None:
         #: What all leases of one subscription have in common.
@@ -53,6 +53,9 @@ class Lease:
         #: What was handled; in two generations, so that the older can be forgotten at once.
         self.done: dict[bytes, int] = {}
         self._done_before: dict[bytes, int] = {}
+        #: The ids of what was naked. Each delivery of an event has a bytes object of its own for its id; here is the
+        #: one of that which was naked: what is said of it later is not meant for the next.
+        self.naked: dict[bytes, bytes] = {}
         self.said = Settlements(subscription_id)
         #: Who waits for it to be sent.
         self.sent = trio.lowlevel.ParkingLot()
@@ -71,6 +74,14 @@ class Lease:
             del self.held[next(iter(self.held))]
         if len(self.done) > self._size:
             self._done_before, self.done = self.done, {}
+
+    def note_nak(self, ack_id: bytes) -> None:
+        """The delivery whose id this object is was naked."""
+        # The key has to be the same object as the value: a delivery before may have left another one.
+        self.naked.pop(ack_id, None)
+        self.naked[ack_id] = ack_id
+        while len(self.naked) > self._size:
+            del self.naked[next(iter(self.naked))]
 
     def knows_none(self, ids: KeysView[bytes]) -> bool:
         """Whether none of these ids was held or done before."""
@@ -333,7 +344,7 @@ class Window:
         if lease is None or event.__class__ is not PersistentEvent or event.lease is not lease or self.again:
             return False
         ack_id, acks = event.ack_id_bytes, lease.said.acks
-        if not acks or lease.held.pop(ack_id, None) is None:
+        if not acks or ack_id in lease.naked or lease.held.pop(ack_id, None) is None:
             return False
         acks.append(ack_id)
         lease.done[ack_id] = event.checkpoint
@@ -347,6 +358,8 @@ class Window:
         numbers, held = events.by_id, lease.held
         if not held.keys() >= numbers.keys() or len(numbers) < len(events):
             return None
+        if not lease.naked.keys().isdisjoint(numbers.keys()):
+            return None
         lease.done |= numbers
         for ack_id in numbers:
             del held[ack_id]
@@ -358,12 +371,15 @@ class Window:
         Where it was delivered again already, that counts for the second delivery, which is not handed out any more.
         """
         lease = self.lease
-        number = None if lease is None else lease.held.pop(ack_id, None)
+        is_naked = lease is not None and lease.naked.get(ack_id) is ack_id
+        number = None if lease is None or is_naked else lease.held.pop(ack_id, None)
         if lease is None or number is None:
             self.ignored += 1
             return False
         if handled:
             lease.done[ack_id] = number
+        else:
+            lease.note_nak(ack_id)
         if ack_id in self.again:
             self.again.remove(ack_id)
             self._leave_out(ack_id, number)
