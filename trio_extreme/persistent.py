@@ -341,10 +341,10 @@ class PersistentSubscription(Subscription[PersistentEvent]):
         """Say that these events were handled: the group goes on, and does not deliver them again.
 
         They are named by themselves, by their `ack_id` (the delivery that somebody has now), or as the list that
-        `batches()` gave. What is said leaves with
-        the next write, joined with what else is said and before all requests that wait, or when the block is left,
-        however that happens. There is no answer. Of an event whose connection to the group has ended since nothing can
-        be said any more: that is counted in `statistics()`, and the event comes again.
+        `batches()` gave. What is said leaves with the next write, joined with what else is said and before all requests
+        that wait, or when the block is left, however that happens. There is no answer. Nothing can be said any more of
+        an event whose connection to the group has ended, or of a delivery that was naked: that is counted in
+        `statistics()`, and the event comes again.
 
         Raises `InvalidArgument` for what is no event of this subscription, and what the subscription has ended with.
         Said is said: cancelling does not take it back, not even where the task was cancelled before.
