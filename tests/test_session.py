@@ -539,6 +539,20 @@ async def test_what_becomes_of_each_is_decided_in_the_order_in_which_they_came()
         assert session.lost == slots
 
 
+async def test_what_was_sent_again_has_kept_its_place() -> None:
+    """It was overdue, and stands behind what came later."""
+    peer = quiet()
+    async with opened(peer) as session:
+        slots = [session.ask() for _ in range(3)]
+        for serial, slot in enumerate(slots, 1):
+            slot.serial = serial
+        session.forget(slots[0])
+        session.submit(slots[0])
+        assert session.slots == (slots[1], slots[2], slots[0])
+        session.end(ConnectionLost("over"))
+        assert session.lost == slots
+
+
 async def test_what_was_never_sent_is_let_go_of_before_its_fate_is_decided() -> None:
     """It may be sent by the next session; so this one must have nothing of it any more."""
     peer = quiet()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -49,6 +50,9 @@ _TELLING = 5
 """How many of a peer's first bytes tell which protocol it speaks."""
 
 _TLS_ALERT, _TLS_HANDSHAKE = b"\x15\x03", b"\x16\x03"
+
+
+_serial = attrgetter("serial")
 
 
 class Session:
@@ -130,7 +134,8 @@ class Session:
             self._scope.cancel()
             self._ended.set()
             self._outbox.close()
-            slots = self.slots
+            # One that was sent again, because no answer had come in time, stands behind what came after it.
+            slots = sorted(self.slots, key=_serial)
             self._slots.clear()
             for slot in slots:
                 self._on_lost(slot, cause)

@@ -67,6 +67,8 @@ class Ledger:
         self.calls: list[Call] = []
         # Who waits for this event to be written. The same event is never appended by two at once.
         self._waiting: dict[bytes, Call] = {}
+        # Of each event the numbers of the connections over which it came to the node, in this order.
+        self._arrived: dict[bytes, list[int]] = {}
 
     def begin(self, client: str, verb: str, stream: str, expected: int, events: Sequence[NewEvent] = ()) -> Call:
         """A call begins."""
@@ -94,6 +96,16 @@ class Ledger:
     def waiting_for(self, event_id: bytes) -> Call | None:
         """The call that waits for this event to be written."""
         return self._waiting.get(event_id)
+
+    def arrived(self, event_ids: Sequence[bytes], connection: int) -> None:
+        """The node was asked to append these."""
+        for event_id in event_ids:
+            self._arrived.setdefault(event_id, []).append(connection)
+
+    def was_overtaken(self, event_id: bytes) -> bool:
+        """Whether it came over a connection after it had come over a later one."""
+        arrived = self._arrived.get(event_id, [])
+        return arrived != sorted(arrived)
 
     def appends(self) -> Iterator[Call]:
         """The calls that append."""

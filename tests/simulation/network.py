@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _READ_SIZE = 65_536
 
+_TO_NODE = "⇒"
+"""In a trace, what arrives at the node."""
+
 
 class Network:
     """All connections of a simulation. `way` gives a client its `connect`."""
@@ -124,13 +127,14 @@ class Link:
         end, near = memory_connection(weather.capacity())
         self.client_end = ClientEnd(end, label, wire)
         self._label = label
+        self._wire = wire
         self.weather = weather
         self._trace = trace
         self._fate = weather.fate()
         self._scope = trio.CancelScope()
         self._ends = near, node
         latency = weather.latency()
-        self._there = Way(self, "⇒", source=near, target=node, latency=latency)
+        self._there = Way(self, _TO_NODE, source=near, target=node, latency=latency)
         self._back = Way(self, "⇐", source=node, target=near, latency=latency)
 
     def __repr__(self) -> str:
@@ -182,6 +186,10 @@ class Link:
     def note(self, arrow: str, what: str | Frame) -> None:
         """Put something about this connection into the trace."""
         self._trace.note(f"{self._label} {arrow}", what)
+
+    def arrives(self, frame: Frame) -> None:
+        """The node gets this."""
+        self._wire.arrives(self._label, frame)
 
 
 class Way:
@@ -236,3 +244,5 @@ class Way:
         await self._target.send_all(piece)
         for frame in self._cutter.feed(piece):
             self._link.note(self._arrow, frame)
+            if self._arrow == _TO_NODE:
+                self._link.arrives(frame)

@@ -91,8 +91,9 @@ class Overseer:
         self._had[consumer] = set()
         self._groups[consumer] = group
 
-    def _leaves(self, _: Group, consumer: Consumer, **__: Any) -> None:
-        self._out.pop(consumer, None)
+    def _leaves(self, _: Group, *consumers: Consumer, **__: Any) -> None:
+        for consumer in consumers:
+            self._out.pop(consumer, None)
 
     def _acks(self, group: Group, ids: Iterable[bytes]) -> None:
         for event_id in ids:

@@ -16,6 +16,7 @@ FAILED = {
     43: "an append with NO_STREAM was written twice: it was sent again after its stream had been deleted softly",
     114: "a live subscription that waited at the door when its session ended was never opened again",
     1601835: "an append with NO_STREAM was told that it was refused; its first attempt came late, after a soft delete",
+    2006273: "of what a session left unanswered, what it had sent again came last: behind a look for what came later",
     1202281: "a subscription ended because two sessions in a row had died while it asked for one event, by chance",
 }
 """Seeds that ever failed, and why."""

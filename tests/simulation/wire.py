@@ -98,6 +98,13 @@ class Wire:
             self._check_lanes(label, frames)
             self._check_heartbeats(label, frames)
 
+    def arrives(self, label: str, frame: Frame) -> None:
+        """The node gets what was sent, perhaps long after the client has closed that connection."""
+        if frame.command == Command.WRITE_EVENTS:
+            message = frame.message
+            assert isinstance(message, schema.WriteEvents)
+            self._ledger.arrived([event.event_id for event in message.events], int(label.removeprefix(self.client)))
+
     def _check_caller(self, label: str, frame: Frame) -> None:
         message = frame.message
         assert isinstance(message, schema.WriteEvents | schema.TransactionWrite)
