@@ -104,6 +104,21 @@ async def test_who_has_gone_is_forgotten(lines: Lines, nursery: trio.Nursery) ->
     assert lines.lost == [staying]
 
 
+async def test_what_came_in_an_earlier_session_ends_that_one_alone(lines: Lines, nursery: trio.Nursery) -> None:
+    earlier = await nursery.start(lines.connect)
+    slot = ping()
+    earlier.submit(slot)
+    lines.line.give_up(BROKEN, slot.correlation)
+    assert earlier.cause is BROKEN
+    await settle()
+    session = await nursery.start(lines.connect)
+    lines.line.give_up(BROKEN, slot.correlation)
+    assert session.cause is None
+    session.submit(slot)
+    lines.line.give_up(BROKEN, slot.correlation)
+    assert session.cause is BROKEN
+
+
 async def test_what_cannot_be_understood_ends_the_session(lines: Lines, nursery: trio.Nursery) -> None:
     session = await nursery.start(lines.connect)
     lines.line.give_up(BROKEN)

@@ -600,6 +600,44 @@ async def test_of_one_event_two_sessions_may_die_and_no_third() -> None:
     assert last.asked[0] == (8, 1)
 
 
+async def test_what_the_system_said_of_the_loss_is_its_cause() -> None:
+    peers = [Peer(), Peer()]
+    async with open_over(*peers, Peer()) as conn, trio.open_nursery() as nursery:
+        reading = Call(nursery, numbers, conn.read_stream("s", page_size=1))
+        for peer in peers:
+            await peer.receive(FORWARD)
+            broken = ConnectionResetError("reset by the peer")
+            peer.break_reading(broken)
+        error = await reading.error()
+        assert type(error) is ConnectionLost
+        assert error.__cause__ is broken
+
+
+async def test_garbage_of_a_session_that_has_ended_ends_no_other() -> None:
+    """The page was fetched ahead, and is looked at in the next session."""
+    first, second = Library(100), Library(100)
+    async with open_over(first, second) as conn, conn.read_stream("s") as reader:
+        first.handlers[FORWARD] = partial(answer_garbage_later, first)
+        got = [(await anext(reader)).number for _ in range(8)]
+        assert got == list(range(8))
+        await settle()
+        await lose(first)
+        with pytest.raises(ProtocolError):
+            await anext(reader)
+        await settle()
+        assert not second.closed
+        await conn.ping()
+        assert conn.statistics().reconnects == 1
+
+
+def answer_garbage_later(peer: Library, request: Request) -> None:
+    """The first page is one, and what comes after it is none."""
+    if peer.asked:
+        peer.send(FORWARD + 1, request.correlation, b"\xff\xff")
+    else:
+        peer.forward(request)
+
+
 async def test_one_session_that_died_of_an_event_may_have_died_of_something_else() -> None:
     dying = [Library(30, dies_of=EVERYTHING) for _ in range(3)]
     async with open_over(*dying, last := Library(30)) as conn:

@@ -103,6 +103,30 @@ async def test_an_error_met_by_a_cancellation_is_bare() -> None:
     assert not scope.cancelled_caught
 
 
+async def test_an_error_met_by_cancelled_tasks_of_a_nursery_of_the_users_is_bare() -> None:
+    """There are two of them, so that trio makes a group of their cancellations."""
+
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyError
+
+    async def have_tasks() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(trio.sleep_forever)
+
+    async def run_both() -> None:
+        with trio.move_on_after(0.01):
+            async with open_plain_nursery() as nursery:
+                nursery.start_soon(fail_when_cancelled)
+                nursery.start_soon(have_tasks)
+
+    with pytest.raises(KeyError):
+        await run_both()
+
+
 async def test_cancelled_alone_is_raised_as_it_is() -> None:
     """Trio before 0.33 raised a group of nothing but Cancelled."""
     with trio.CancelScope() as scope:

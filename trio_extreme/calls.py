@@ -357,7 +357,7 @@ class Calls:
                 return await self._settle(slot, refusal)
             except ProtocolError as error:
                 # Something came back, so it was done or refused, and nobody can tell which.
-                self._line.give_up(error)
+                self._line.give_up(error, slot.correlation)
                 self._raise_for(slot, error)
 
     def _goes_along(self, slot: Slot[Any], refusal: NotMaster) -> bool:

@@ -330,7 +330,7 @@ class CatchUpSubscription(SingleSubscription[E]):
         if messages:
             self._take_pushed(messages)
         if ending is not None:
-            self._ended(ending)
+            self._ended(ending, runs[0][2])
 
     def _take_pushed(self, messages: Any) -> None:
         self._backoff.reset()
@@ -346,7 +346,7 @@ class CatchUpSubscription(SingleSubscription[E]):
         self._live = self._at_end = False
         self._waited = 0.0
 
-    def _ended(self, ending: TrioExtremeError) -> None:
+    def _ended(self, ending: TrioExtremeError, correlation: bytes) -> None:
         """The server ended it. A server that stops does: go on in the next session then, or here a little later."""
         if isinstance(ending, SubscriptionDropped) and ending.reason is DropReason.UNSUBSCRIBED:
             self._interrupted = True
@@ -355,7 +355,7 @@ class CatchUpSubscription(SingleSubscription[E]):
         else:
             self._stop(ending)
         if isinstance(ending, ProtocolError):
-            self._engine.line.give_up(ending)
+            self._engine.line.give_up(ending, correlation)
 
     def _read_on(self) -> None:
         """Go back to pages."""

@@ -66,7 +66,7 @@ class FilterSupport:
             except Interrupted as lost:
                 deaths += lost.died
                 if deaths >= MAX_DEATHS:
-                    raise ConnectionLost(str(lost)) from None
+                    raise ConnectionLost(str(lost)) from lost.__cause__
 
     def lacks_it(self) -> None:
         """A filtered request was answered by a server that does not know it: it was meant for an earlier one."""

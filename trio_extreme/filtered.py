@@ -199,13 +199,14 @@ class FilteredSubscription(CatchUpSubscription[LogEvent]):
             self._tell_place(CHECKPOINT_INTERVAL)
         # What the server has looked through lies behind the events before it; the last place is beyond the others.
         if self._live and len(events) < len(runs):
-            self._pass_by([run for run in runs if run[0] == _CHECKPOINT][-1][3][-1])
+            self._pass_by([run for run in runs if run[0] == _CHECKPOINT][-1])
 
-    def _pass_by(self, checkpoint: bytes) -> None:
+    def _pass_by(self, run: Run) -> None:
+        _, _, correlation, checkpoints = run
         try:
-            place = read_checkpoint(checkpoint)
+            place = read_checkpoint(checkpoints[-1])
         except ProtocolError as error:
-            self._ended(error)
+            self._ended(error, correlation)
             return
         if self._filtered.pass_by(place):
             self._fill_gap()

@@ -68,7 +68,12 @@ class Line:
         if self._session is not None:
             self._session.forget(slot)
 
-    def give_up(self, error: ProtocolError) -> None:
-        """The peer's bytes cannot be understood: the session ends with this."""
-        if self._session is not None:
-            self._session.end(error)
+    def give_up(self, error: ProtocolError, correlation: bytes | None = None) -> None:
+        """The peer's bytes cannot be understood: the session ends with this.
+
+        Where they came to the request of this id, only if the session is the one that it was sent in: what waited for
+        whoever wants it may be looked at in a later one, which has nothing to do with it.
+        """
+        session = self._session
+        if session is not None and (correlation is None or session.gave(correlation)):
+            session.end(error)

@@ -110,14 +110,14 @@ class LiveSubscription(SingleSubscription[E]):
         if messages:
             self._out.append(Events(self._event_class, messages))
         if ending is not None:
-            self._end(ending)
+            self._end(ending, runs[0][2])
 
-    def _end(self, error: TrioExtremeError) -> None:
+    def _end(self, error: TrioExtremeError, correlation: bytes) -> None:
         """End with this error, once the events before it were handed out; nothing that came after it counts."""
         self._error = error
         self._stop(error)
         if isinstance(error, ProtocolError):
-            self._engine.line.give_up(error)
+            self._engine.line.give_up(error, correlation)
 
 
 def _confirms(run: Run) -> bool:

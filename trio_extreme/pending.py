@@ -48,6 +48,7 @@ class Interrupted(ConnectionLost):
 
     def __init__(self, cause: TrioExtremeError) -> None:
         super().__init__(str(cause))
+        self.__cause__ = cause.__cause__
         self.died = not isinstance(cause, OperationTimedOut)
 
 

@@ -72,7 +72,7 @@ class Pager:
                 if not self._sizer.shrink(self._asked):
                     deaths += lost.died
                     if deaths >= self._max_deaths:
-                        raise ConnectionLost(str(lost)) from None
+                        raise ConnectionLost(str(lost)) from lost.__cause__
             except StreamNotFound:
                 self._sizer.learn(0, 0)
                 raise

@@ -30,7 +30,7 @@ def _raise_single(group: BaseExceptionGroup[BaseException]) -> NoReturn:
         # Ctrl-C wins over whatever it interrupted; raised anew, because its traceback is the group's.
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise type(error)(*error.args) from group
-    real = [error for error in group.exceptions if not isinstance(error, trio.Cancelled)]
+    real = [error for error in group.exceptions if _is_real(error)]
     if len(real) > 1:
         raise group
     error = real[0] if real else group.exceptions[0]
@@ -41,3 +41,10 @@ def _raise_single(group: BaseExceptionGroup[BaseException]) -> NoReturn:
         # The implicit context would print the group again; and no frame may keep the error that keeps the frame.
         error.__context__ = context
         del error, context, real, group
+
+
+def _is_real(error: BaseException) -> bool:
+    """Whether it is more than a cancellation, or a group of them, as it comes out of a nursery of the user's."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is not None
+    return not isinstance(error, trio.Cancelled)
