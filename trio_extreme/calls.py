@@ -79,7 +79,6 @@ class Calls:
         self._line = line
         # Whether what a session's node refused goes to the master.
         self._follow = follow
-        self._admissions = count()
         # Every call between its start and its end: what the sweeper looks after.
         self._calls: dict[Slot[Any], None] = {}
         self._serials = count(1)
@@ -224,7 +223,6 @@ class Calls:
     def _admitted(self, slot: Slot[Any]) -> None:
         """The door has let it in, and counted it."""
         slot.inside = slot.queued = True
-        slot.order = next(self._admissions)
         self._place(slot)
 
     def submit(self, slot: Slot[Any]) -> None:
@@ -272,10 +270,6 @@ class Calls:
             del self._held[slot]
             self._send(slot)
         self._look_ups.connected()
-
-    def put_in_order(self) -> None:
-        """What was refused by a node that was left goes on before what came later, whoever's task woke up first."""
-        self._held = dict.fromkeys(sorted(self._held, key=lambda slot: slot.order))
 
     def end(self, error: TrioExtremeError) -> None:
         """There will be no session any more: `error` is what every call meets from now on."""

@@ -182,7 +182,6 @@ class Engine:
         session.end(ConnectionLost("the connection was moved to the master before there was an answer"))
 
     async def _go(self, move: Move) -> None:
-        self.calls.put_in_order()
         if self.calls.ended is None:
             self.changes.note(Redirected(move.endpoint))
         await trio.sleep(move.delay)

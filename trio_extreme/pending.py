@@ -76,7 +76,6 @@ class Slot(Generic[T]):
         "is_page",
         "losses",
         "operation",
-        "order",
         "payload",
         "queued",
         "refusal",
@@ -109,8 +108,6 @@ class Slot(Generic[T]):
         self.is_page = is_page
         #: Whether it has a place behind the door; given back when there is an answer, whoever fetches it when.
         self.inside = False
-        #: When it passed the door, as the number of those who did.
-        self.order = 0
         #: Whether its bytes count among those that wait to be sent.
         self.queued = False
         self._on_left = on_left

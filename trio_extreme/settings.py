@@ -101,7 +101,8 @@ class Settings:
     #: For last words when the connection's block is left; a third of it where it is left by an error or cancelled.
     close_timeout: float = 0.8
 
-    #: Requests under way on one connection; further callers wait, first come first served.
+    #: Requests under way on one connection; further callers wait, first come first served. Those who are let in at the
+    #: same moment are sent in any order.
     max_in_flight: int = 5000
     #: Bytes of requests not yet given to the socket; further callers wait. A single larger one passes alone.
     max_queued_bytes: int = 64 * _MIB
