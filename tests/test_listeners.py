@@ -525,6 +525,31 @@ async def test_in_sqlite_each_event_counts_once(conn: Connection, tmp_path: Path
     assert rows(path) == ([0, 1, 2, 3, 5, 6] if batch is None else [0, 1, 2, 3, 5])
 
 
+@pytest.mark.parametrize("on_error", [Skip(), Retry(2, backoff=1, then=Park("parked"))], ids=["at once", "retried"])
+async def test_in_sqlite_a_file_that_is_locked_is_no_error_of_the_handler(
+    conn: Connection, tmp_path: Path, on_error: Any
+) -> None:
+    path = tmp_path / "model.db"
+    store, insert = in_sqlite(path), Insert()
+    await conn.append("people", new_events(2))
+    async with store.hold("other"):
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+
+            async def handle(event: Event, db: SqliteTransaction) -> None:
+                if not other.in_transaction:
+                    other.execute("BEGIN IMMEDIATE")
+                    if isinstance(on_error, Retry):
+                        raise KeyError
+                await insert(event, db)
+
+            listener = listen(conn, handle, checkpoints=store, on_error=on_error)
+            with pytest.raises(CheckpointError, match="database is locked"):
+                await listener.run()
+    assert (listener.status.place, await conn.last_number("parked")) == (None, None)
+    await run_to_end(listen(conn, insert, checkpoints=store))
+    assert rows(path) == [0, 1]
+
+
 async def test_in_sqlite_a_patch_moves_no_checkpoint(conn: Connection, tmp_path: Path) -> None:
     path = tmp_path / "model.db"
     store, insert, again = in_sqlite(path), Insert(), Insert()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
 
-from trio_extreme.errors import InvalidArgument
+from trio_extreme.errors import CheckpointError, InvalidArgument
 from trio_extreme.handling import STOP, Handlers, Park, Retry, Stop
 from trio_extreme.iterating import RUN, TURN
 from trio_extreme.progress import Window
@@ -97,6 +97,9 @@ class Attempts:
         """Whether it was handled, or is to count as handled. If not, nothing behind it is to be."""
         try:
             outcome = await self._call(given)
+        except CheckpointError:
+            # Of the store, which has not kept the event: no handler has failed.
+            raise
         except Exception as error:  # noqa: BLE001 - it is the user's, and raised again if nothing else is wanted
             return await self._recover(given, error)
         return self._is_handled(outcome)  # noqa: ASYNC910 - as above
@@ -112,6 +115,8 @@ class Attempts:
                 return False
             try:
                 outcome = await self._call(given)
+            except CheckpointError:
+                raise
             except Exception as again:  # noqa: BLE001 - as above
                 error = again
             else:
