@@ -270,6 +270,21 @@ async def test_parked(conn: Connection) -> None:
     assert await conn.last_number("parked") == 0
 
 
+async def test_two_events_with_one_id_are_both_parked(conn: Connection) -> None:
+    event = NewEvent("happened")
+    for stream in ("order-1", "order-2"):
+        await conn.append(stream, event)
+    listener = listen(conn, raise_key_error, ALL, filter=Filter.by_stream("order-"), on_error=Park("parked"))
+    await run_to_end(listener)
+    links = [link.data async for link in conn.read_stream("parked", resolve_links=False)]
+    assert links == [b"0@order-1", b"0@order-2"]
+
+
+async def raise_key_error(event: Event) -> None:
+    await trio.lowlevel.checkpoint()
+    raise KeyError(event)
+
+
 async def test_what_cannot_be_parked_ends_it(conn: Connection) -> None:
     seen = Seen()
     await conn.append("people", new_events(1))

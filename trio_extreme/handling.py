@@ -140,6 +140,7 @@ def check_on_error(on_error: OnError) -> OnError:
 def parked(event: Event, error: Exception, listener: str) -> NewEvent:
     """What stands for an event that is put aside. Made twice, it has the same id, so that it is written once."""
     metadata = {"listener": listener, "error": type(error).__name__, "reason": str(error)[:MAX_REASON]}
-    # As ASCII, whatever the text of an error is.
-    data = f"{event.number}@{event.stream}".encode()
-    return NewEvent(LINK_TYPE, data, json.dumps(metadata).encode(), id=uuid5(event.id, f"parked {listener}"))
+    place = f"{event.number}@{event.stream}"
+    # Two events of different streams may have the same id. The metadata is ASCII, whatever the text of an error is.
+    id_ = uuid5(event.id, f"parked {listener} {place}")
+    return NewEvent(LINK_TYPE, place.encode(), json.dumps(metadata).encode(), id=id_)
