@@ -844,6 +844,20 @@ async def test_what_was_written_can_be_waited_for(conn: Connection) -> None:
         await listener.reached(9)
 
 
+@pytest.mark.parametrize("start", [0, 3])
+async def test_what_counts_as_handled_when_it_begins_need_not_be_waited_for(conn: Connection, start: int) -> None:
+    store = MemoryCheckpoints()
+    written = await conn.append("people", new_events(3))
+    if not start:
+        await store.store("people", "2@people")
+    listener = listen(conn, Seen(), checkpoints=store, start=start)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_to_end, listener)
+        # Before the checkpoint is loaded.
+        with trio.fail_after(5):
+            await listener.reached(written)
+
+
 async def wait_in_vain(listener: Listener) -> None:
     with pytest.raises(SubscriptionDropped):
         await listener.reached(WriteResult(3, 3, None))

@@ -243,9 +243,9 @@ class Listener:
             self._progress.move(await self._find_end(), 0)
             await self._progress.keep()
         elif isinstance(self._start, Position):
-            self._progress.place = Position(self._start.commit, self._start.prepare, inclusive=True)
+            self._progress.begin_behind(Position(self._start.commit, self._start.prepare, inclusive=True))
         elif isinstance(self._start, int):
-            self._progress.place = self._start - 1
+            self._progress.begin_behind(self._start - 1)
 
     async def _find_end(self) -> int | Position:
         if self._stream == ALL:

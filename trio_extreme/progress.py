@@ -93,8 +93,14 @@ class Progress:
             self.place = self._stored = None
             return False
         where = f"checkpoint {self.name!r} of {self._checkpoints}"
-        self.place = self._stored = place_in(text, self.stream, where)
+        self._stored = place_in(text, self.stream, where)
+        self.begin_behind(self._stored)
         return True
+
+    def begin_behind(self, place: int | Position) -> None:
+        """All up to here counts as handled, though not in this run. Who has waited for it already is told."""
+        self.place = place
+        self._wake()
 
     def move(self, place: int | Position, events: int = 1) -> bool:
         """All up to here was handled, so many more events. True where that is to be stored now."""
