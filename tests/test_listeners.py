@@ -426,6 +426,19 @@ async def test_one_stores_at_a_time_whoever_is_cancelled_or_fails(autojump_clock
     assert store.stored[-1] == "5@people"
 
 
+async def test_what_is_handled_while_it_stores_has_its_time_too(autojump_clock: MockClock) -> None:
+    progress = Progress(SlowStore(), "people", "people", 1000, 60)
+    progress.move(0)
+    began = autojump_clock.current_time()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(progress.keep)
+        await trio.sleep(1)
+        progress.move(1)
+    assert progress.deadline == pytest.approx(began + 60)
+    await progress.keep()
+    assert progress.deadline == inf
+
+
 class SlowStore(MemoryCheckpoints):
     """One that takes ten seconds, and counts how many store at a time."""
 

@@ -124,14 +124,15 @@ class Progress:
             await self._turns.park()
         self._storing = True
         try:
-            place, unstored = self.place, self._unstored
+            place, unstored, began = self.place, self._unstored, trio.current_time()
             if place is not None and place != self._stored:
                 await self._checkpoints.store(self.name, text_of(place, self.stream))
                 self._stored = place
             else:
                 await trio.lowlevel.checkpoint()
             self._unstored -= unstored
-            self.deadline = inf
+            # What was handled meanwhile was not before it began.
+            self.deadline = began + self._seconds if self._unstored else inf
         finally:
             # Whoever is unparked has the turn at once, and nobody gets in before.
             if self._turns:
