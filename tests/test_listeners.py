@@ -719,6 +719,19 @@ async def test_of_the_log_what_a_filter_leaves_and_its_checkpoints(conn: Connect
 
 
 @pytest.mark.parametrize("concurrency", [1, 3])
+async def test_of_the_log_where_nothing_matches_for_long(conn: Connection, concurrency: int) -> None:
+    store, seen = Store(), Seen()
+    await conn.append("order-1", new_events(1))
+    noise = await conn.append("noise", new_events(1000))
+    options: dict[str, Any] = {"checkpoint_events": 100, "concurrency": concurrency}
+    async with running(listen(conn, seen, ALL, checkpoints=store, filter=Filter.by_stream("order-"), **options)):
+        await trio.sleep(100)
+        # Whoever goes on there does not read all of it again.
+        assert noise.position is not None
+        assert Position.parse(store.stored[-1]) >= noise.position
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
 async def test_of_the_log_all_of_it(conn: Connection, concurrency: int) -> None:
     seen = Seen()
     await conn.append("people", new_events(3))

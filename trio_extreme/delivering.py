@@ -303,8 +303,11 @@ class ByKey(Delivery):
             await self._moved.park()
 
     async def pass_by(self, place: Position) -> None:
-        """What comes before it may still be under way."""
-        await self._finish(self._window.enter(place, events=0))
+        """What comes before it may still be under way; then it is passed when that is done."""
+        if self._window.finish(self._window.enter(place, events=0)) is not None:
+            await super().pass_by(place)
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _run(self) -> None:
         self._tasks.add(trio.lowlevel.current_task())
