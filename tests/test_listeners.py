@@ -395,6 +395,18 @@ async def test_what_is_stored_has_all_before_it_finished(conn: Connection) -> No
     assert store.stored[-1] == "7"
 
 
+async def test_several_at_a_time_some_time_after_the_first_event(conn: Connection) -> None:
+    store, seen = Store(), Seen(seconds=lambda event: 1)
+    options: dict[str, Any] = {"checkpoint_events": 1000, "checkpoint_seconds": 5, "concurrency": 3}
+    async with running(listen(conn, seen, checkpoints=store, **options)):
+        for number in range(2):
+            began = trio.current_time()
+            await conn.append("people", new_events(1))
+            await trio.sleep(50)
+            assert store.stored[number:] == [str(number)]
+            assert store.times[number] == pytest.approx(began + 6)
+
+
 async def test_one_stores_at_a_time_whoever_is_cancelled_or_fails(autojump_clock: MockClock) -> None:
     store = SlowStore()
     progress = Progress(store, "people", "people", 1, inf)

@@ -62,14 +62,14 @@ class Brake:
         self.pulled = self.stopped
 
     @contextmanager
-    def waiting(self, deadline: float = inf) -> Iterator[None]:
+    def waiting(self, deadline: float = inf) -> Iterator[trio.CancelScope]:
         """What is done in this block can be interrupted."""
         with trio.CancelScope(deadline=deadline) as scope:
             self._scopes.add(scope)
             try:
                 if self.pulled:
                     scope.cancel()
-                yield
+                yield scope
             finally:
                 self._scopes.discard(scope)
 

@@ -313,7 +313,9 @@ class Listener:
 
     async def _next(self, events: CatchUpSubscription[Any]) -> Sequence[Event | Notice]:
         """What comes next; nothing where it was interrupted, or something waits to be stored."""
-        with self._brake.waiting(self._progress.deadline):
+        with self._brake.waiting(self._progress.deadline) as scope:
+            # Other tasks may handle something while it waits.
+            self._progress.waiting = scope
             return await events.next_list_with_notices()
         if not self._brake.pulled:
             await self._progress.keep()

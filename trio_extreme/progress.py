@@ -69,6 +69,8 @@ class Progress:
         self.handled = 0
         #: When what is not stored must be.
         self.deadline = inf
+        #: In which the listener waits for events: left at that time, whoever says so meanwhile.
+        self.waiting = trio.CancelScope()
         self._checkpoints = checkpoints
         self._most = events
         self._seconds = seconds
@@ -87,7 +89,8 @@ class Progress:
 
     async def load(self) -> bool:
         """Begin where it was left; False where it never was."""
-        self._unstored, self.deadline = 0, inf
+        self._unstored = 0
+        self._be_due(inf)
         text = await self._checkpoints.load(self.name)
         if text is None:
             self.place = self._stored = None
@@ -107,7 +110,7 @@ class Progress:
         self.place = place
         self.handled += events
         if not self._unstored and self._seconds < inf:
-            self.deadline = trio.current_time() + self._seconds
+            self._be_due(trio.current_time() + self._seconds)
         self._unstored += events
         if self._waiting:
             self._wake()
@@ -132,7 +135,7 @@ class Progress:
                 await trio.lowlevel.checkpoint()
             self._unstored -= unstored
             # What was handled meanwhile was not before it began.
-            self.deadline = began + self._seconds if self._unstored else inf
+            self._be_due(began + self._seconds if self._unstored else inf)
         finally:
             # Whoever is unparked has the turn at once, and nobody gets in before.
             if self._turns:
@@ -164,6 +167,10 @@ class Progress:
         """It goes on no further; whoever waits for that is told."""
         self._over = True
         self._wake()
+
+    def _be_due(self, deadline: float) -> None:
+        if deadline != self.deadline:
+            self.deadline = self.waiting.deadline = deadline
 
     def _wake(self) -> None:
         for waiting in self._waiting[:]:
