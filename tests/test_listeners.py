@@ -285,6 +285,37 @@ async def raise_key_error(event: Event) -> None:
     raise KeyError(event)
 
 
+@pytest.mark.parametrize("concurrency", [1, 2])
+async def test_parked_when_it_is_online_again(conn: Connection, node: Node, concurrency: int) -> None:
+    store, calls = Store(), list[int]()
+
+    async def handle(event: Event) -> None:
+        calls.append(event.number)
+        if calls == [0]:
+            node.faults.kill()
+        await trio.sleep(1)
+        if event.number == 0:
+            raise KeyError
+
+    await conn.append("people", new_events(1))
+    listener = listen(conn, handle, checkpoints=store, on_error=Park("parked"), concurrency=concurrency)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.run)
+        await trio.sleep(100)
+        assert (calls, store.stored) == ([0], [])
+        # A pause does not wait until then, and the event comes again.
+        with trio.fail_after(node.settings.operation_timeout + 1):
+            assert await listener.pause() is None
+        listener.resume()
+        await trio.sleep(100)
+        node.faults.start()
+        await conn.append("people", new_events(1))
+        await trio.sleep(20)
+        nursery.cancel_scope.cancel()
+    assert (calls, store.stored[-1]) == ([0, 0, 1], "1")
+    assert await conn.last_number("parked") == 0
+
+
 async def test_what_cannot_be_parked_ends_it(conn: Connection) -> None:
     seen = Seen()
     await conn.append("people", new_events(1))

@@ -83,7 +83,7 @@ class Attempts:
         on_error: OnError,
         brake: Brake,
         progress: Progress,
-        park: Callable[[str, Event, Exception], Awaitable[None]],
+        park: Callable[[str, Event, Exception], Awaitable[bool]],
     ) -> None:
         self.brake = brake
         self.progress = progress
@@ -142,7 +142,8 @@ class Attempts:
             return await self._singly(given)
         event = given[0] if isinstance(given, list) else given
         if isinstance(self._then, Park):
-            await self._park(self._then.stream, event, error)
+            if not await self._park(self._then.stream, event, error):
+                return False
             self._log(f"parked in {self._then.stream!r}", event, error)
         else:
             await trio.lowlevel.checkpoint()

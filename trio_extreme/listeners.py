@@ -13,7 +13,14 @@ import trio
 
 from trio_extreme.checkpoints import NOWHERE, check_name, text_of
 from trio_extreme.delivering import Attempts, Brake, check_ways, delivery_of
-from trio_extreme.errors import DropReason, InvalidArgument, SubscriptionDropped
+from trio_extreme.errors import (
+    DropReason,
+    InvalidArgument,
+    NotReady,
+    OperationTimedOut,
+    OutcomeUnknown,
+    SubscriptionDropped,
+)
 from trio_extreme.handling import STOP, check_on_error, parked
 from trio_extreme.notices import CaughtUp, Checkpoint, FellBehind, Notice, Reconnected, StreamMissing
 from trio_extreme.progress import ListenerState, ListenerStatus, Progress, Rate
@@ -37,6 +44,9 @@ logger = logging.getLogger("trio_extreme.listeners")
 
 _LAST_WORDS = 0.8
 """Seconds for storing the last checkpoint when a listener ends."""
+
+_PAUSE = 1.0
+"""Seconds before a link to a parked event is sent again that the server did not confirm."""
 
 
 class Listener:
@@ -411,8 +421,20 @@ class Listener:
         await self._checkpoints.transact(self._name, checkpoint, work)
         return outcome
 
-    async def _park(self, stream: str, event: Event, error: Exception) -> None:
-        await self._conn.append(stream, parked(event, error, self._name), expected=ANY, credentials=self._credentials)
+    async def _park(self, stream: str, event: Event, error: Exception) -> bool:
+        """False where the brake is pulled while the server cannot be asked."""
+        link = parked(event, error, self._name)
+        while True:
+            try:
+                await self._conn.append(stream, link, expected=ANY, credentials=self._credentials)
+            except (NotReady, OperationTimedOut, OutcomeUnknown):
+                # Being offline ends nothing. If it was written all the same, it has the same id this time.
+                with self._brake.waiting():
+                    await trio.sleep(_PAUSE)
+            else:
+                return True
+            if self._brake.pulled:
+                return False
 
     def _refuse_handler(self, what: str) -> None:
         task = trio.lowlevel.current_task()
