@@ -22,6 +22,7 @@ from tests.sessions.steps import cancelled_at
 from tests.sessions.story import client_tasks
 from trio_extreme import (
     ALL,
+    END,
     STOP,
     AccessDenied,
     CheckpointError,
@@ -889,6 +890,23 @@ async def test_its_status(conn: Connection) -> None:
         assert listener.status.per_second == pytest.approx(0.5, abs=0.2)
         await trio.sleep(60)
         assert listener.status.per_second == 0
+
+
+@pytest.mark.parametrize("stream", ["people", ALL])
+async def test_the_end_is_asked_for_when_it_is_online_again(conn: Connection, node: Node, stream: str) -> None:
+    seen = Seen()
+    await conn.append("people", new_events(1))
+    node.faults.kill()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen(conn, seen, stream, start=END).run)
+        await trio.sleep(100)
+        node.faults.start()
+        await trio.sleep(100)
+        assert seen.places == []
+        written = await conn.append("people", new_events(1))
+        await seen.come_to(1)
+        nursery.cancel_scope.cancel()
+    assert seen.places == [written.position if stream == ALL else 1]
 
 
 async def test_what_was_written_can_be_waited_for(conn: Connection) -> None:

@@ -14,6 +14,7 @@ import trio
 from trio_extreme.checkpoints import NOWHERE, check_name, text_of
 from trio_extreme.delivering import Attempts, Brake, check_ways, delivery_of
 from trio_extreme.errors import (
+    ConnectionLost,
     DropReason,
     InvalidArgument,
     NotReady,
@@ -46,7 +47,7 @@ _LAST_WORDS = 0.8
 """Seconds for storing the last checkpoint when a listener ends."""
 
 _PAUSE = 1.0
-"""Seconds before a link to a parked event is sent again that the server did not confirm."""
+"""Seconds before the server is asked again that did not answer."""
 
 
 class Listener:
@@ -258,6 +259,13 @@ class Listener:
             self._progress.begin_behind(self._start - 1)
 
     async def _find_end(self) -> int | Position:
+        while True:
+            try:
+                return await self._ask_end()
+            except (ConnectionLost, NotReady, OperationTimedOut):
+                await trio.sleep(_PAUSE)
+
+    async def _ask_end(self) -> int | Position:
         if self._stream == ALL:
             return await self._conn.head(credentials=self._credentials)
         last = await self._conn.last_number(self._stream, credentials=self._credentials)
