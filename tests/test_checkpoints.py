@@ -400,3 +400,25 @@ async def test_who_writes_is_waited_for_but_not_for_ever(path: Path, autojump_cl
                 await trio.sleep(5)
                 other.execute("ROLLBACK")
         assert await store.load("people") == "2@people"
+
+
+async def test_who_writes_is_waited_for_when_the_file_is_opened(path: Path, autojump_clock: object) -> None:
+    store = SqliteCheckpoints(path, setup="CREATE TABLE IF NOT EXISTS more (number INTEGER)", run_sync=run_inline)
+    async with in_sqlite(path).hold("other"):
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with trio.move_on_after(50) as scope:
+                await store.load("people")
+            assert scope.cancelled_caught
+            with pytest.raises(CheckpointError, match="database is locked"):
+                await store.load("people")
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(hold, store)
+                await trio.sleep(50)
+                other.execute("ROLLBACK")
+        assert await store.load("people") == "1@people"
+
+
+async def hold(store: SqliteCheckpoints) -> None:
+    async with store.hold("people"):
+        await store.store("people", "1@people")

@@ -36,7 +36,6 @@ _ROLLBACK = "ROLLBACK /* of the listener */"
 _TRANSACTION = 22
 """What SQLite calls BEGIN, COMMIT and ROLLBACK when it asks whether a statement is allowed."""
 
-_OPENING_PATIENCE = 5.0
 _BUSY_WAIT = 0.02
 _PATIENCE = 60.0
 """Seconds for which another writer may keep the database to itself."""
@@ -150,7 +149,8 @@ class SqliteCheckpoints(Checkpoints):
 
     @asynccontextmanager
     async def _opened(self, name: str) -> AsyncIterator[_Session]:
-        database = await self._run_sync(_Database, self._path, name, self._setup)
+        given_up = trio.current_time() + _PATIENCE
+        database = await _patiently(self._run_sync, given_up, self._path, _Database, self._path, name, self._setup)
         try:
             yield _Session(database, self._run_sync)
         finally:
@@ -199,20 +199,25 @@ class _Session:
             raise _failure(self._database.path, error) from error
 
     async def _in_turn(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
-        """In a thread, nobody else meanwhile. Other connections that write are waited for without keeping a thread."""
+        """In a thread, nobody else meanwhile."""
         given_up = trio.current_time() + _PATIENCE
         async with self._turn:
-            while True:
-                try:
-                    return await self._run_sync(call, *args)
-                except _Busy as busy:
-                    if trio.current_time() >= given_up:
-                        raise _failure(self._database.path, busy.error) from busy.error
-                await trio.sleep(_BUSY_WAIT)
+            return await _patiently(self._run_sync, given_up, self._database.path, call, *args)
+
+
+async def _patiently(run_sync: RunSync, given_up: float, path: Path, call: Callable[[*Ts], T], *args: *Ts) -> T:
+    """In a thread. Other connections that write are waited for without keeping one."""
+    while True:
+        try:
+            return await run_sync(call, *args)
+        except _Busy as busy:
+            if trio.current_time() >= given_up:
+                raise _failure(path, busy.error) from busy.error
+        await trio.sleep(_BUSY_WAIT)
 
 
 class _Busy(Exception):
-    """Somebody else writes; the transaction was not begun."""
+    """Somebody else writes; the transaction was not begun, or the file not opened."""
 
     def __init__(self, error: sqlite3.Error) -> None:
         super().__init__(error)
@@ -300,7 +305,7 @@ class _Database:
         try:
             self._db.execute(_BEGIN)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            if _is_busy(error):
                 raise _Busy(error) from None
             raise
         self.begun = True
@@ -323,16 +328,19 @@ class _Database:
 
 def _open(path: Path, setup: str) -> sqlite3.Connection:
     try:
-        db = sqlite3.connect(path, timeout=_OPENING_PATIENCE, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
         try:
             # What is in the log after a power cut is whole transactions, so there is no need to wait for the disk.
             db.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; {_TABLE}")
             _set_up(db, setup)
+            # Whatever that has said.
             db.execute("PRAGMA busy_timeout = 0")
         except BaseException:
             db.close()
             raise
     except sqlite3.Error as error:
+        if _is_busy(error):
+            raise _Busy(error) from None
         raise _failure(path, error) from error
     return db
 
@@ -345,6 +353,10 @@ def _set_up(db: sqlite3.Connection, setup: str) -> None:
             raise
         msg = f"setup: {error}"
         raise InvalidArgument(msg) from error
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _failure(path: Path, error: sqlite3.Error) -> CheckpointError:
