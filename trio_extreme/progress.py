@@ -134,8 +134,9 @@ class Progress:
             else:
                 await trio.lowlevel.checkpoint()
             self._unstored -= unstored
-            # What was handled meanwhile was not before it began.
-            self._be_due(began + self._seconds if self._unstored else inf)
+            if self.deadline < inf:
+                # What was handled meanwhile was not before it began.
+                self._be_due(began + self._seconds if self._unstored else inf)
         finally:
             # Whoever is unparked has the turn at once, and nobody gets in before.
             if self._turns:
