@@ -240,7 +240,8 @@ class Listener:
 
         `written` is what an append to its stream returned, or to any stream for a listener to the log; or a place. In a
         stream of links, whose numbers are its own, it is a place. Raises `SubscriptionDropped` where the listener ends
-        before, or has ended. Paused, or not run yet, it is waited for.
+        before, or has ended. Paused, or not run yet, it is waited for. What its filter leaves out counts as handled
+        when something behind it is, or the server tells how far it has looked: in a quiet log that may be long after.
         """
         await self._progress.reached(self._place_of(written))
 
