@@ -295,6 +295,23 @@ async def test_a_next_session_whose_confirmation_is_none() -> None:
     assert third.commands() == []
 
 
+async def test_what_an_earlier_session_pushed_ends_no_later_one() -> None:
+    """Garbage that waited in the mailbox until its session was gone: the one there is has nothing to do with it."""
+    first, second = Peer(), Peer()
+    play(second)
+    async with open_to_each(first, second) as conn:
+        live = await open_live(first, conn)
+        live.send(Command.STREAM_EVENT_APPEARED, b"\xff\xff")
+        await wait_all_tasks_blocked()
+        first.hang_up()
+        await trio.sleep(1)
+        assert isinstance(await live.end(), ProtocolError)
+        await trio.sleep(1)
+        assert not second.closed
+        assert conn.statistics().reconnects == 1
+        await live.events.__aexit__(None, None, None)
+
+
 async def test_hard_deleted_meanwhile() -> None:
     first, second = Peer(), Peer()
     play(first)
