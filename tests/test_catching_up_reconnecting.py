@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.following import (
     MOMENTS,
@@ -36,10 +37,12 @@ from trio_extreme import (
     ConnectFailed,
     ConnectionClosed,
     FellBehind,
+    ProtocolError,
     Reconnected,
     open_connection,
 )
 from trio_extreme.embedded import open_node
+from trio_extreme.wire.commands import Command
 
 if TYPE_CHECKING:
     from trio_extreme.embedded import Node
@@ -70,6 +73,23 @@ async def test_while_it_waits_for_the_server(moment: str, pushed: bool) -> None:
         assert consumer.notices == ([CaughtUp()] if moment == "the first page" else [BACK, CaughtUp()])
     assert len(unsubscribed(second)) == 1
     assert second.commands().count(SUBSCRIBE) == 1
+
+
+async def test_what_an_earlier_session_pushed_ends_no_later_one() -> None:
+    """Garbage that waited in the mailbox until its session was gone: the one there is has nothing to do with it."""
+    first, second = Peer(), Peer()
+    play(first)
+    async with open_to_each(first, second) as conn:
+        subscription = await open_on(first, conn, "catching up")
+        subscription.send(Command.STREAM_EVENT_APPEARED, b"\xff\xff")
+        await wait_all_tasks_blocked()
+        first.hang_up()
+        await trio.sleep(1)
+        assert isinstance(await subscription.end(), ProtocolError)
+        await trio.sleep(1)
+        assert not second.closed
+        assert conn.statistics().reconnects == 1
+        await subscription.events.__aexit__(None, None, None)
 
 
 async def test_between_two_pages() -> None:

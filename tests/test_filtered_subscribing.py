@@ -260,6 +260,21 @@ async def test_a_place_that_is_none() -> None:
     assert server.closed
 
 
+async def test_a_place_that_is_none_and_came_in_an_earlier_session_ends_no_later_one() -> None:
+    first, second = LogServer(["yes"]), LogServer(["yes"])
+    async with open_to_servers(first, second) as conn, subscribe(conn) as events:
+        items = events.with_notices()
+        await take_until(items, CaughtUp())
+        first.send(CHECKPOINT, first.forget(), b"\xff")
+        await settle()
+        await lose(first)
+        with pytest.raises(ProtocolError):
+            await anext(items)
+        await settle()
+        assert not second.closed
+        assert conn.statistics().reconnects == 1
+
+
 # --- what is counted, and is not shown, or not yet
 
 
