@@ -319,6 +319,20 @@ async def test_sessions_that_always_die_of_the_question() -> None:
         assert await places(conn.read_all(filter=YES)) == PLACES
 
 
+async def test_what_the_system_said_of_the_last_death_is_the_cause() -> None:
+    dying = [LogServer() for _ in range(MAX_DEATHS)]
+    broken = ConnectionResetError("reset by the peer")
+    for server in dying:
+        server.handlers[FILTERED] = lambda _, server=server: server.break_reading(broken)
+    async with open_to_servers(*dying, LogServer(RARE)) as conn:
+        with pytest.raises(ConnectionLost) as lost:
+            await places(conn.read_all(filter=YES))
+        assert type(lost.value) is ConnectionLost
+        assert lost.value.__cause__ is broken
+        # How it is said in here is not shown.
+        assert lost.value.__suppress_context__
+
+
 async def test_an_answer_that_is_overdue_is_asked_for_again() -> None:
     server = LogServer(RARE)
     handler = server.handlers.pop(FILTERED)
