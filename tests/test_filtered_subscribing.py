@@ -38,6 +38,7 @@ from trio_extreme import (
 )
 from trio_extreme.catching_up import PATIENCE
 from trio_extreme.operations.filtering import CHECKPOINT_INTERVAL
+from trio_extreme.reading import MAX_DEATHS_LASTING
 from trio_extreme.wire import schema
 
 if TYPE_CHECKING:
@@ -273,6 +274,26 @@ async def test_a_place_that_is_none_and_came_in_an_earlier_session_ends_no_later
         await settle()
         assert not second.closed
         assert conn.statistics().reconnects == 1
+
+
+class Anything:
+    """Whatever is asked for."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+@each_server
+async def test_one_event_of_which_sessions_die_by_chance(filters: bool) -> None:
+    """Where a reader has long given up."""
+    dying = [LogServer(["yes"], filters=filters, dies_of=Anything()) for _ in range(MAX_DEATHS_LASTING - 1)]
+    async with (
+        open_to_servers(*dying, LogServer(["yes"], filters=filters)) as conn,
+        followed(subscribe(conn, page_size=1)) as consumer,
+    ):
+        await trio.sleep(60)
+        assert consumer.numbers == [0]
+        assert consumer.error is None
 
 
 # --- what is counted, and is not shown, or not yet
